@@ -1,0 +1,1 @@
+"""The codecs room of avgen."""

@@ -1,0 +1,1 @@
+"""The objective room of avgen."""

@@ -1,0 +1,1 @@
+"""The sampling room of avgen."""

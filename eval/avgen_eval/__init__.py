@@ -1,0 +1,1 @@
+"""Evaluation of clips with picture and sound."""
