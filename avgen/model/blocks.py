@@ -1,0 +1,157 @@
+"""A block: each stream attends to itself, to the text, to its partners, then thinks.
+
+The layer is written once for "a stream and its partners" and used for every stream.
+Letters: B rows, N tokens of this stream, M tokens of the partner, H heads, K head width, D width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avgen.model.config import ModelConfig, StreamConfig
+from avgen.model.modulation import PARTS, Levels
+from avgen.ops.attention import Backend, Mask, attend
+from avgen.ops.norms import modulate, rms_norm
+from avgen.ops.rope import Rotation, rotate
+
+States = Float[Tensor, "b n d"]
+
+
+@dataclass(frozen=True)
+class StreamContext:
+    """What all blocks need to know about a stream besides its states.
+
+    Attributes:
+        position: Rotation by time and place, for self-attention.
+        time: Rotation by time alone, for the text and the partners.
+        levels: Modulation by noise level.
+        self_mask: Mask of self-attention.
+        text_mask: Mask of the text.
+        partner_masks: Mask per partner.
+        exchange: ``(B, N, 1)`` 1 where partners are read and 0 where not, or None for everywhere.
+    """
+
+    position: Rotation
+    time: Rotation
+    levels: Levels
+    self_mask: Mask
+    text_mask: Mask
+    partner_masks: Mapping[str, Mask]
+    exchange: Tensor | None
+
+
+class Attention(nn.Module):
+    """Multi-head attention with normalised queries and keys (Henry et al. 2020, arXiv 2010.04245)."""
+
+    def __init__(self, width: int, source_width: int, num_heads: int, head_dim: int, backend: Backend) -> None:
+        super().__init__()
+        inner = num_heads * head_dim
+        self.head_dim, self.backend = head_dim, backend
+        self.query = nn.Linear(width, inner, bias=False)
+        self.key_value = nn.Linear(source_width, 2 * inner, bias=False)
+        self.query_scale = nn.Parameter(torch.ones(head_dim))
+        self.key_scale = nn.Parameter(torch.ones(head_dim))
+        self.out = nn.Linear(inner, width)
+
+    def forward(self, x: States, source: States, turn: Rotation, source_turn: Rotation, mask: Mask) -> States:
+        """Read ``source`` from ``x``, with the rotations of both."""
+        query = self.query(x).unflatten(-1, (-1, self.head_dim))
+        key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
+        query = rotate(rms_norm(query) * self.query_scale.to(query.dtype), turn)
+        key = rotate(rms_norm(key) * self.key_scale.to(key.dtype), source_turn)
+        return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
+
+
+class StreamLayer(nn.Module):
+    """One stream's part of a block."""
+
+    def __init__(self, name: str, config: ModelConfig, backend: Backend) -> None:
+        super().__init__()
+        stream = config.streams[name]
+        width, heads, head_dim = stream.width, stream.num_heads, config.head_dim
+        self.table = nn.Parameter(torch.zeros(PARTS, width))
+        self.itself = Attention(width, width, heads, head_dim, backend)
+        self.text = Attention(width, config.text_width, heads, head_dim, backend)
+        self.partners = nn.ModuleDict(
+            {
+                other: Attention(width, partner.width, _shared_heads(stream, partner), head_dim, backend)
+                for other, partner in config.streams.items()
+                if other != name
+            }
+        )
+        self.expand = nn.Linear(width, config.expansion * width)
+        self.contract = nn.Linear(config.expansion * width, width)
+
+    def modulation(self, levels: Levels) -> tuple[Tensor, ...]:
+        """Scale, shift and gate of the three modulated parts, ``(B, N, D)`` or ``(B, 1, D)`` each."""
+        return (levels.values + self.table)[levels.index].unbind(2)
+
+    def attend_self(self, x: States, parts: tuple[Tensor, ...], context: StreamContext) -> States:
+        """Self-attention over time and place."""
+        scale, shift, gate = (part.to(x.dtype) for part in parts[:3])
+        hidden = modulate(x, scale, shift)
+        return x + gate * self.itself(hidden, hidden, context.position, context.position, context.self_mask)
+
+    def attend_text(self, x: States, text: Tensor, text_turn: Rotation, context: StreamContext) -> States:
+        """Text at its time: queries turned by their second, keys by the mean over their interval."""
+        return x + self.text(rms_norm(x), text, context.time, text_turn, context.text_mask)
+
+    def attend_partners(
+        self,
+        x: States,
+        parts: tuple[Tensor, ...],
+        partners: Mapping[str, tuple[States, Rotation]],
+        context: StreamContext,
+    ) -> States:
+        """Read every partner's state from before the exchange."""
+        if not partners:
+            return x
+        scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
+        hidden = modulate(x, scale, shift)
+        for name, (states, turn) in partners.items():
+            read = gate * self.partners[name](hidden, rms_norm(states), context.time, turn, context.partner_masks[name])
+            x = x + (read if context.exchange is None else context.exchange.to(x.dtype) * read)
+        return x
+
+    def feed_forward(self, x: States, parts: tuple[Tensor, ...]) -> States:
+        """The token by itself."""
+        scale, shift, gate = (part.to(x.dtype) for part in parts[6:])
+        hidden = modulate(x, scale, shift)
+        return x + gate * self.contract(F.gelu(self.expand(hidden), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """All streams' layers and the exchange between them."""
+
+    def __init__(self, config: ModelConfig, backend: Backend) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({name: StreamLayer(name, config, backend) for name in config.streams})
+
+    def forward(
+        self,
+        states: Mapping[str, States],
+        text: Tensor,
+        text_turn: Rotation,
+        contexts: Mapping[str, StreamContext],
+    ) -> dict[str, States]:
+        """States of every stream after the block."""
+        layers = {name: self.layers[name] for name in states}
+        parts = {name: layer.modulation(contexts[name].levels) for name, layer in layers.items()}  # type: ignore[operator]
+        before = {}
+        for name, layer in layers.items():
+            x = layer.attend_self(states[name], parts[name], contexts[name])  # type: ignore[operator]
+            before[name] = layer.attend_text(x, text, text_turn, contexts[name])  # type: ignore[operator]
+        after = {}
+        for name, layer in layers.items():
+            partners = {other: (before[other], contexts[other].time) for other in before if other != name}
+            x = layer.attend_partners(before[name], parts[name], partners, contexts[name])  # type: ignore[operator]
+            after[name] = layer.feed_forward(x, parts[name])  # type: ignore[operator]
+        return after
+
+
+def _shared_heads(stream: StreamConfig, partner: StreamConfig) -> int:
+    return min(stream.num_heads, partner.num_heads)

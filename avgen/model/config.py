@@ -1,0 +1,126 @@
+"""Shape of the network. It travels inside the checkpoint; everything else is a constructor argument elsewhere."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """One stream.
+
+    Attributes:
+        channels: Latent channels of the codec.
+        width: Width of the residual track.
+        num_heads: Attention heads.
+        patch: Latent cells per token in height and width (1 for sound).
+        spatial: Whether tokens have a place in a picture besides a time.
+        codebooks: 0 for continuous latents; else the stream reads and predicts this many codebook indices.
+        codebook_size: Entries of a codebook (only with ``codebooks``).
+    """
+
+    channels: int
+    width: int
+    num_heads: int
+    patch: int = 1
+    spatial: bool = False
+    codebooks: int = 0
+    codebook_size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The dual-stream transformer.
+
+    Attributes:
+        streams: Streams by name.
+        depth: Blocks.
+        head_dim: Width of an attention head, the same in all streams (they attend to each other).
+        text_width: Width of the text tokens.
+        time_frequency: Highest rotary frequency over time, radians per second.
+        space_frequency: Highest rotary frequency over place, radians per half of the longer picture side.
+    """
+
+    streams: Mapping[str, StreamConfig]
+    depth: int
+    head_dim: int = 64
+    text_width: int = 192
+    time_frequency: float = 30.0
+    space_frequency: float = 6.3
+    expansion: int = field(default=4)
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built."""
+        if self.head_dim % 8:
+            raise ValueError(f"head_dim {self.head_dim} must be a multiple of 8 (rotary pairs of three axes)")
+        for name, stream in self.streams.items():
+            if stream.codebooks and not stream.codebook_size:
+                raise ValueError(f"stream {name!r} has {stream.codebooks} codebooks but no codebook_size")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return asdict(self) | {"streams": {name: asdict(stream) for name, stream in self.streams.items()}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
+        """Inverse of `to_dict`."""
+        streams = {name: StreamConfig(**stream) for name, stream in data["streams"].items()}
+        return cls(**{**data, "streams": streams})
+
+
+def _preset(
+    *, depth: int, head_dim: int, heads: tuple[int, int], text_width: int, channels: tuple[int, int], space: float
+) -> ModelConfig:
+    video, audio = (
+        StreamConfig(channels=channels[0], width=heads[0] * head_dim, num_heads=heads[0], patch=2, spatial=True),
+        StreamConfig(channels=channels[1], width=heads[1] * head_dim, num_heads=heads[1]),
+    )
+    return ModelConfig(
+        streams={"video": video, "audio": audio},
+        depth=depth,
+        head_dim=head_dim,
+        text_width=text_width,
+        space_frequency=space,
+    )
+
+
+def tiny(video_channels: int = 16, audio_channels: int = 32) -> ModelConfig:
+    """At most 12 M parameters: trains on two CPU cores."""
+    return _preset(
+        depth=8, head_dim=64, heads=(3, 2), text_width=192, channels=(video_channels, audio_channels), space=6.3
+    )
+
+
+def small(video_channels: int = 16, audio_channels: int = 128) -> ModelConfig:
+    """About 150 M parameters: one GPU."""
+    return _preset(
+        depth=16, head_dim=64, heads=(9, 6), text_width=512, channels=(video_channels, audio_channels), space=50.0
+    )
+
+
+def base(video_channels: int = 16, audio_channels: int = 128) -> ModelConfig:
+    """About 2 B parameters: one node."""
+    return _preset(
+        depth=28, head_dim=128, heads=(13, 7), text_width=2048, channels=(video_channels, audio_channels), space=100.0
+    )
+
+
+def large(video_channels: int = 16, audio_channels: int = 128) -> ModelConfig:
+    """About 14 B parameters in the picture and 5 B in the sound: a cluster."""
+    return _preset(
+        depth=44, head_dim=128, heads=(33, 17), text_width=4096, channels=(video_channels, audio_channels), space=200.0
+    )
+
+
+PRESETS: dict[str, Callable[..., ModelConfig]] = {"tiny": tiny, "small": small, "base": base, "large": large}
+
+
+def preset(name: str, **channels: int) -> ModelConfig:
+    """A preset by name.
+
+    Raises:
+        ValueError: An unknown name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} is unknown; use one of {', '.join(PRESETS)}")
+    return PRESETS[name](**channels)

@@ -1,0 +1,185 @@
+"""The network: streams of picture and sound that attend to themselves, to timed text and to each other.
+
+Letters: B rows, N tokens of a stream, A numbers per token, Q codebooks, V codebook entries, D width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from avgen.model.blocks import Block, StreamContext, StreamLayer
+from avgen.model.config import ModelConfig, StreamConfig
+from avgen.model.inputs import Keys, StreamInput, attention_mask, pack_text
+from avgen.model.modulation import NoiseModulation
+from avgen.ops.attention import Backend
+from avgen.ops.norms import rms_norm
+from avgen.ops.rope import Rotation, concatenate, frequencies, interval_rotation, rotation
+from avgen.text.base import TextTokens
+
+
+class DualStreamTransformer(nn.Module):
+    """Velocity (or code logits) of every stream, given all streams and timed text.
+
+    Any subset of the configured streams may be given: a single one runs as a single-stream model.
+
+    Args:
+        config: Shape of the network.
+        backend: Attention backend; see `avgen.ops.attention.attend`.
+    """
+
+    def __init__(self, config: ModelConfig, backend: Backend = "auto") -> None:
+        super().__init__()
+        self.config = config
+        self.ports = nn.ModuleDict({name: _port(stream) for name, stream in config.streams.items()})
+        self.noise = nn.ModuleDict({name: NoiseModulation(s.width) for name, s in config.streams.items()})
+        self.place = nn.ModuleDict({name: PlaceEmbedding(s.width) for name, s in config.streams.items() if s.spatial})
+        self.blocks = nn.ModuleList([Block(config, backend) for _ in range(config.depth)])
+        self.apply(_initialise)
+        # Every block starts as the identity and every velocity as zero.
+        for module in self.modules():
+            if isinstance(module, (LatentPort, CodePort)):
+                nn.init.zeros_(module.head.weight)
+            if isinstance(module, NoiseModulation):
+                nn.init.zeros_(module.out.weight)
+            if isinstance(module, StreamLayer):
+                nn.init.zeros_(module.text.out.weight)
+
+    def forward(
+        self,
+        streams: Mapping[str, StreamInput],
+        text: TextTokens,
+        exchange: Float[Tensor, "b"] | None = None,
+    ) -> dict[str, Tensor]:
+        """One evaluation.
+
+        Args:
+            streams: Inputs by stream name; all padded or all packed.
+            text: Encoded captions, one row per clip.
+            exchange: Per clip 1 to let streams read each other or 0 to keep them apart; None lets all.
+
+        Returns:
+            Per stream the velocity ``(B, N, A)``, or for codes the logits ``(B, N, Q, V)``.
+        """
+        text_keys = Keys(None, None if bool(text.mask.all()) else text.mask, False)
+        if any(stream.packed for stream in streams.values()):
+            text, text_keys = pack_text(text)
+        contexts = self._contexts(streams, text_keys, exchange)
+        text_turn = interval_rotation(*text.interval.unbind(-1), self._time_omega(text.states.device))
+        states = {name: self._embed(name, stream) for name, stream in streams.items()}
+        for block in self.blocks:
+            states = block(states, text.states, text_turn, contexts)
+        return {name: self.ports[name].read(rms_norm(x)) for name, x in states.items()}  # type: ignore[operator]
+
+    def _embed(self, name: str, stream: StreamInput) -> Tensor:
+        x = self.ports[name](stream.tokens)
+        return x if stream.place is None else x + self.place[name](stream.place).to(x.dtype)
+
+    def _contexts(
+        self, streams: Mapping[str, StreamInput], text: Keys, exchange: Tensor | None
+    ) -> dict[str, StreamContext]:
+        keys = {name: Keys.of_stream(stream) for name, stream in streams.items()}
+        return {
+            name: StreamContext(
+                position=self._position(stream),
+                time=rotation(stream.centre, self._time_omega(stream.tokens.device)),
+                levels=self.noise[name](stream.sigma),
+                self_mask=attention_mask(keys[name], keys[name]),
+                text_mask=attention_mask(keys[name], text),
+                partner_masks={other: attention_mask(keys[name], keys[other]) for other in streams if other != name},
+                exchange=None if exchange is None else _per_token(exchange, stream),
+            )
+            for name, stream in streams.items()
+        }
+
+    def _time_omega(self, device: torch.device) -> Tensor:
+        return _omega(self.config.head_dim // 2, self.config.time_frequency, device)
+
+    def _position(self, stream: StreamInput) -> Rotation:
+        if stream.place is None:
+            return rotation(stream.centre, self._time_omega(stream.tokens.device))
+        pairs = self.config.head_dim // 2
+        space = pairs // 8 * 5 // 2  # of 32 pairs: 12 for time, 10 for each axis of place
+        device = stream.tokens.device
+        time = rotation(stream.centre, _omega(pairs - 2 * space, self.config.time_frequency, device))
+        omega = _omega(space, self.config.space_frequency, device)
+        return concatenate([time, *(rotation(axis, omega) for axis in stream.place.unbind(-1))])
+
+
+class LatentPort(nn.Module):
+    """Continuous latents in, velocity out."""
+
+    def __init__(self, num_values: int, width: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(num_values, width)
+        self.head = nn.Linear(width, num_values)
+
+    def forward(self, tokens: Float[Tensor, "b n a"]) -> Float[Tensor, "b n d"]:
+        """Token states."""
+        return self.embed(tokens)
+
+    def read(self, states: Float[Tensor, "b n d"]) -> Float[Tensor, "b n a"]:
+        """Velocity."""
+        return self.head(states)
+
+
+class CodePort(nn.Module):
+    """Codes in (the entry after the last stands for a masked one), logits of all codebooks out in parallel."""
+
+    def __init__(self, codebooks: int, codebook_size: int, width: int) -> None:
+        super().__init__()
+        self.codebooks, self.codebook_size = codebooks, codebook_size
+        self.embed = nn.Embedding(codebooks * (codebook_size + 1), width)
+        self.head = nn.Linear(width, codebooks * codebook_size)
+
+    def forward(self, tokens: Tensor) -> Float[Tensor, "b n d"]:
+        """Token states: the sum over codebooks."""
+        offset = torch.arange(self.codebooks, device=tokens.device) * (self.codebook_size + 1)
+        return self.embed(tokens + offset).sum(2)
+
+    def read(self, states: Float[Tensor, "b n d"]) -> Float[Tensor, "b n q v"]:
+        """Logits."""
+        return self.head(states).unflatten(-1, (self.codebooks, self.codebook_size))
+
+
+class PlaceEmbedding(nn.Module):
+    """Absolute place in the picture: Fourier features of row and column (time stays relative)."""
+
+    def __init__(self, width: int, num_octaves: int = 4) -> None:
+        super().__init__()
+        self.num_octaves = num_octaves
+        self.project = nn.Linear(4 * num_octaves, width)
+
+    def forward(self, place: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n d"]:
+        """Embedding of each place."""
+        octaves = torch.pi / 2 * 2 ** torch.arange(self.num_octaves, device=place.device)
+        angle = (place[..., None] * octaves).flatten(-2)
+        return self.project(torch.cat((angle.sin(), angle.cos()), dim=-1))
+
+
+def _port(stream: StreamConfig) -> nn.Module:
+    if stream.codebooks:
+        return CodePort(stream.codebooks, stream.codebook_size, stream.width)
+    return LatentPort(stream.channels * stream.patch**2, stream.width)
+
+
+def _omega(pairs: int, highest: float, device: torch.device) -> Tensor:
+    return frequencies(pairs, highest, highest / 200).to(device)
+
+
+def _per_token(exchange: Tensor, stream: StreamInput) -> Tensor:
+    if stream.packed:
+        assert stream.lengths is not None
+        lengths = torch.tensor(stream.lengths, device=exchange.device)
+        return exchange.repeat_interleave(lengths)[None, :, None]
+    return exchange[:, None, None]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)

@@ -1,0 +1,118 @@
+"""What the network is given: streams of tokens, padded or packed.
+
+Letters: B rows, N tokens of a row, A numbers per token, Q codebooks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from avgen.ops.attention import Mask, Packed
+from avgen.text.base import TextTokens
+
+
+@dataclass(frozen=True)
+class StreamInput:
+    """Tokens of one stream.
+
+    Attributes:
+        tokens: ``(B, N, A)`` latents, or ``(B, N, Q)`` integer codes (``codebook_size`` stands for a masked one).
+        sigma: ``(B, N)`` noise level of each token, 0 where it is given; ``(B, 1)`` if all of a row share it.
+        interval: ``(B, N, 2)`` seconds.
+        place: ``(B, N, 2)`` or None; see `avgen.model.patchify.Grid`.
+        lengths: Real tokens of each clip, or None when every row is full. With one row and several lengths the
+            clips are packed one after the other; otherwise row i has ``lengths[i]`` tokens and then padding.
+    """
+
+    tokens: Tensor
+    sigma: Tensor
+    interval: Float[Tensor, "b n 2"]
+    place: Float[Tensor, "b n 2"] | None = None
+    lengths: tuple[int, ...] | None = None
+
+    @property
+    def packed(self) -> bool:
+        """Whether several clips share one row."""
+        return self.lengths is not None and len(self.lengths) != self.tokens.shape[0]
+
+    @property
+    def centre(self) -> Float[Tensor, "b n"]:
+        """Centre of each token in seconds."""
+        return self.interval.mean(-1)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Lengths and padding of a sequence that is attended to."""
+
+    lengths: tuple[int, ...] | None
+    mask: Tensor | None
+    packed: bool
+
+    @classmethod
+    def of_stream(cls, stream: StreamInput) -> "Keys":
+        """Keys of a stream."""
+        if stream.lengths is None or stream.packed:
+            return cls(stream.lengths, None, stream.packed)
+        limit = torch.tensor(stream.lengths, device=stream.tokens.device)
+        count = stream.tokens.shape[1]
+        mask = torch.arange(count, device=limit.device)[None] < limit[:, None]
+        return cls(stream.lengths, None if min(stream.lengths) == count else mask, False)
+
+
+def attention_mask(queries: Keys, keys: Keys) -> Mask:
+    """What `avgen.ops.attention.attend` needs so that each clip reads only its own keys."""
+    if not queries.packed:
+        return keys.mask
+    if not (queries.lengths and keys.lengths) or len(queries.lengths) != len(keys.lengths):
+        raise ValueError(
+            f"packed queries hold {len(queries.lengths or ())} clips but the keys hold {len(keys.lengths or ())}; "
+            "pack every stream and the text of the same clips in the same order"
+        )
+    return Packed(queries.lengths, keys.lengths)
+
+
+def pad(streams: Sequence[StreamInput]) -> StreamInput:
+    """Batch single-clip inputs of different length with padding at the end."""
+    rows = [_row(stream) for stream in streams]
+    tokens, sigma, interval, place = (
+        None if any(part is None for part in parts) else pad_sequence(list(parts), batch_first=True)  # type: ignore[arg-type]
+        for parts in zip(*rows, strict=True)
+    )
+    assert tokens is not None
+    assert sigma is not None
+    assert interval is not None
+    return StreamInput(tokens, sigma, interval, place, tuple(len(row[0]) for row in rows))
+
+
+def pack(streams: Sequence[StreamInput]) -> StreamInput:
+    """Put single-clip inputs of different length one after the other into one row."""
+    rows = [_row(stream) for stream in streams]
+    tokens, sigma, interval, place = (
+        None if any(part is None for part in parts) else torch.cat(list(parts))[None]  # type: ignore[arg-type]
+        for parts in zip(*rows, strict=True)
+    )
+    assert tokens is not None
+    assert sigma is not None
+    assert interval is not None
+    return StreamInput(tokens, sigma, interval, place, tuple(len(row[0]) for row in rows))
+
+
+def pack_text(text: TextTokens) -> tuple[TextTokens, Keys]:
+    """Text of several captions in one row without padding, and the lengths."""
+    lengths = tuple(text.mask.sum(1).tolist())
+    states, interval = text.states[text.mask][None], text.interval[text.mask][None]
+    mask = torch.ones(states.shape[:2], dtype=torch.bool, device=states.device)
+    return TextTokens(states, interval, mask), Keys(lengths, None, True)
+
+
+def _row(stream: StreamInput) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    if stream.tokens.shape[0] != 1 or stream.lengths is not None:
+        raise ValueError(f"expected the input of one clip without padding, got {stream.tokens.shape[0]} rows")
+    count = stream.tokens.shape[1]
+    place = None if stream.place is None else stream.place[0]
+    return stream.tokens[0], stream.sigma[0].expand(count), stream.interval[0], place

@@ -1,0 +1,101 @@
+"""Attention behind one function, with a table of backends.
+
+Letters: B batch, M queries, N keys, H heads, K head width (the letters of xformers).
+
+Sequences of different length are given either padded (``B`` rows and a mask of the valid keys) or packed
+(one row that holds all sequences one after the other, and their lengths). Packed, no padding is computed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+Backend = Literal["auto", "sdpa", "xformers"]
+Heads = Float[Tensor, "b m h k"]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Lengths of the sequences packed into one row: queries attend to the keys of their own sequence only."""
+
+    query_lengths: tuple[int, ...]
+    key_lengths: tuple[int, ...]
+
+
+Mask = Bool[Tensor, "b n"] | Packed | None
+
+
+def sdpa_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
+    """The reference: PyTorch's scaled dot product attention, one call per packed sequence."""
+    if isinstance(mask, Packed):
+        pieces = zip(
+            query.split(mask.query_lengths, dim=1),
+            key.split(mask.key_lengths, dim=1),
+            value.split(mask.key_lengths, dim=1),
+            strict=True,
+        )
+        return torch.cat([sdpa_attention(q, k, v) for q, k, v in pieces], dim=1)
+    keep = None if mask is None else mask[:, None, None, :]
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2)
+
+
+def _xformers(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
+    from avgen.ops.xformers_attention import xformers_attention
+
+    return xformers_attention(query, key, value, mask)
+
+
+BACKENDS: dict[str, Callable[[Heads, Heads, Heads, Mask], Heads]] = {
+    "sdpa": sdpa_attention,
+    "xformers": _xformers,
+}
+
+
+def resolve_backend(backend: Backend, device: torch.device | str) -> tuple[str, str]:
+    """The backend that ``attend`` will use on a device, and why.
+
+    Raises:
+        ValueError: An unknown backend, or xformers asked for where it has no operator.
+    """
+    on_cuda = torch.device(device).type == "cuda"
+    if backend == "sdpa":
+        return "sdpa", "asked for"
+    if backend not in ("auto", "xformers"):
+        raise ValueError(f"attention backend {backend!r} is unknown; use one of auto, {', '.join(BACKENDS)}")
+    if on_cuda:
+        from avgen.ops.xformers_attention import unavailable_because
+
+        reason = unavailable_because()
+        if reason is None:
+            return "xformers", "CUDA device, xformers operators load"
+        if backend == "xformers":
+            raise ValueError(f"attention backend 'xformers' cannot be used: {reason}; use backend='sdpa'")
+        return "sdpa", f"xformers is not usable: {reason}"
+    if backend == "xformers":
+        raise ValueError(
+            "attention backend 'xformers' has no operator for the CPU; use backend='auto' or 'sdpa', or a CUDA device"
+        )
+    return "sdpa", "CPU device: xformers has no CPU operator"
+
+
+def attend(query: Heads, key: Heads, value: Heads, mask: Mask = None, *, backend: Backend = "auto") -> Heads:
+    """Scaled dot product attention.
+
+    Args:
+        query: ``(B, M, H, K)``.
+        key: ``(B, N, H, K)``.
+        value: ``(B, N, H, K)``.
+        mask: None (all keys), ``(B, N)`` True where a key is valid, or `Packed` lengths (then B is 1).
+        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere.
+
+    Returns:
+        ``(B, M, H, K)``.
+    """
+    name = resolve_backend(backend, query.device)[0] if backend == "auto" else backend
+    return BACKENDS[name](query, key, value, mask)

@@ -1,0 +1,143 @@
+"""Training of the video autoencoder.
+
+Loss: absolute and squared error, weighted up where pixels move, plus a small Kullback-Leibler term. Decoding
+mirrored latents must give mirrored pixels, which calms the latent space (equivariance regularisation, after
+EQ-VAE, arXiv 2502.09509).
+"""
+
+import itertools
+import math
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from avgen.codecs.video_vae import VideoVAE
+
+
+def psnr(
+    decoded: Float[Tensor, "b 3 f h w"], frames: Float[Tensor, "b 3 f h w"]
+) -> Float[Tensor, "b"]:
+    """Peak signal-to-noise ratio of each clip in dB, for pixels in [-1, 1]."""
+    error = (decoded.float().clamp(-1, 1) - frames).square().flatten(1).mean(1)
+    return 10 * torch.log10(4 / error.clamp_min(1e-10))
+
+
+def motion_weight(
+    frames: Float[Tensor, "b 3 f h w"], gain: float
+) -> Float[Tensor, "b 1 f h w"]:
+    """Weights of about mean one that are ``1 + gain`` times higher where a pixel leaves its mean over time."""
+    away = (frames - frames.mean(2, keepdim=True)).abs().amax(1, keepdim=True)
+    weight = 1 + gain * (4 * away).clamp(max=1)
+    return weight / weight.mean()
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Of a diagonal Gaussian from the unit Gaussian, in nats per latent value."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+
+
+def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
+    """Factor on the learning rate: linear rise, then half a cosine to 1% of the peak."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = min((step - warmup_steps) / max(max_steps - warmup_steps, 1), 1.0)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class VideoVAETraining(LightningModule):
+    """Trains a `VideoVAE` on batches with ``frames``; calibrates and saves it at the end.
+
+    Args:
+        vae: What is trained.
+        output: Where the calibrated weights go at the end of training; nowhere if None.
+        learning_rate: Peak.
+        warmup_steps: Steps of linear rise.
+        weight_decay: Of AdamW, on weights of convolutions and projections.
+        kl_weight: Of the Kullback-Leibler term in nats per latent value.
+        motion_gain: How much more moving pixels count.
+        squared_weight: Of the squared error, next to the absolute error.
+        calibration_batches: Batches that the normalisation is computed on.
+    """
+
+    def __init__(
+        self,
+        vae: VideoVAE,
+        *,
+        output: str | None = None,
+        learning_rate: float = 2e-3,
+        warmup_steps: int = 100,
+        weight_decay: float = 0.01,
+        kl_weight: float = 1e-3,
+        motion_gain: float = 3.0,
+        squared_weight: float = 2.0,
+        calibration_batches: int = 32,
+    ) -> None:
+        super().__init__()
+        self.vae = vae
+        self.output = output
+        self.learning_rate = learning_rate
+        self.warmup_steps = warmup_steps
+        self.weight_decay = weight_decay
+        self.kl_weight = kl_weight
+        self.motion_gain = motion_gain
+        self.squared_weight = squared_weight
+        self.calibration_batches = calibration_batches
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Reconstruct sampled, sometimes mirrored latents."""
+        frames = batch["frames"]
+        mean, log_variance = self.vae.posterior(frames)
+        mean, log_variance = mean.float(), log_variance.float().clamp(-12, 4)
+        raw = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        flips = [axis for axis in (-1, -2) if torch.rand(()) < 0.5]
+        decoded = self.vae.reconstruct(raw.flip(flips)).float()
+        frames = frames.flip(flips)
+        error = decoded - frames
+        pixel_loss = error.abs() + self.squared_weight * error.square()
+        weighted = (pixel_loss * motion_weight(frames, self.motion_gain)).mean()
+        kl = kl_divergence(mean, log_variance)
+        loss = weighted + self.kl_weight * kl
+        logs = {
+            "loss": loss,
+            "kl": kl,
+            "posterior_std": (0.5 * log_variance).exp().mean() / mean.std(),
+            "psnr": psnr(decoded.detach(), frames).mean(),
+        }
+        self.log_dict({f"train/{name}": value for name, value in logs.items()}, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """PSNR of whole held-out clips."""
+        frames = batch["frames"]
+        mean, _ = self.vae.posterior(frames)
+        value = psnr(self.vae.reconstruct(mean), frames).mean()
+        self.log("val/psnr", value, batch_size=len(frames), prog_bar=True)
+
+    def on_train_end(self) -> None:
+        """Set the normalisation of the latents and write the weights."""
+        loader = self.trainer.train_dataloader
+        if loader is None:
+            return
+        batches = itertools.islice(loader, self.calibration_batches)
+        self.vae.eval()
+        self.vae.calibrate(batch["frames"].to(self.device) for batch in batches)
+        if self.output and self.trainer.is_global_zero:
+            self.vae.save(Path(self.output), steps=self.trainer.global_step)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine decay over the trainer's ``max_steps``."""
+        weights = [p for p in self.parameters() if p.ndim > 1]
+        others = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": weights, "weight_decay": self.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.99), fused=True)
+        max_steps = self.trainer.max_steps
+        schedule = LambdaLR(optimizer, lambda s: warmup_cosine(s, self.warmup_steps, max_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,122 @@
+"""Worlds to a dataset: render, encode, write."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from avgen import media
+from avgen.clip import Clip
+from avgen.data.schema import DatasetInfo
+from avgen.data.shards import Example
+from avgen_data_prep.build import Job, Source, fingerprint
+from avgen_data_prep.encode import LatentEncoder, Weights
+from avgen_data_prep.worlds import WORLDS
+
+HELD_OUT_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSource(Source):
+    """Clips rendered from procedural worlds.
+
+    Attributes:
+        worlds: Names in `WORLDS`; shards alternate between them.
+        count: Clips of each world.
+        seed_start: First seed; seeds from 1,000,000 on are held out for evaluation.
+        duration: Seconds.
+        size: Pixels in height and width.
+        fps: Frames per second.
+        sample_rate: Waveform samples per second.
+        keep_media: Write MP4 members.
+        weights: Codecs; None writes no latents.
+        shard_size: Examples per shard.
+    """
+
+    worlds: tuple[str, ...]
+    count: int
+    seed_start: int = 0
+    duration: float = 1.96
+    size: int = 64
+    fps: int = 25
+    sample_rate: int = 16_000
+    keep_media: bool = False
+    weights: Weights | None = None
+    shard_size: int = 256
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.worlds if name not in WORLDS]
+        if unknown or not self.worlds:
+            raise ValueError(f"worlds {list(self.worlds)}: choose from {', '.join(WORLDS)}")
+        for name in ("count", "shard_size", "size", "fps", "sample_rate", "duration"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} {getattr(self, name)} must be positive")
+        if self.weights is None and not self.keep_media:
+            raise ValueError("neither latents nor media asked for; give codec weights or --media")
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the contents of an example; the count may grow later, so it is no part of this."""
+        values = asdict(self)
+        del values["count"], values["weights"]
+        return values | {"worlds": list(self.worlds), "kind": "worlds"}
+
+    def info(self) -> DatasetInfo:
+        """Codecs and settings."""
+        if self.weights is None:
+            return DatasetInfo(settings=self.settings())
+        encoder = LatentEncoder.load(self.weights)
+        return DatasetInfo(
+            video_codec=encoder.video_info, audio_codec=encoder.audio_info, settings=self.settings()
+        )
+
+    def jobs(self) -> list[Job]:
+        """Shards of one world each, the worlds in turn, so that a larger count only adds shards."""
+        info = self.info()
+        codecs = [c and c.identity for c in (info.video_codec, info.audio_codec)]
+        jobs = []
+        for start in range(0, self.count, self.shard_size):
+            for world in self.worlds:
+                first, last = start, min(start + self.shard_size, self.count)
+                items = tuple((world, self.seed_start + i) for i in range(first, last))
+                key = fingerprint(items, self.settings(), codecs)
+                jobs.append(Job(f"shard-{len(jobs):05d}.tar", key, items))
+        return jobs
+
+    def open(self) -> Callable[[Job, list[dict[str, Any]]], Iterator[Example]]:
+        """Load the codecs and return what renders and encodes a shard."""
+        encoder = LatentEncoder.load(self.weights) if self.weights else LatentEncoder(None, None)
+
+        def make(job: Job, records: list[dict[str, Any]]) -> Iterator[Example]:
+            for start in range(0, len(job.items), encoder.batch_size):
+                yield from self._examples(job.items[start : start + encoder.batch_size], encoder)
+
+        return make
+
+    def counts(self, rows: int, records: list[dict[str, Any]]) -> dict[str, Any]:
+        """Clips of each world."""
+        return {"examples": rows, "by_world": dict.fromkeys(self.worlds, self.count)}
+
+    def _examples(self, items: tuple[Any, ...], encoder: LatentEncoder) -> Iterator[Example]:
+        settings = {n: getattr(self, n) for n in ("duration", "fps", "size", "sample_rate")}
+        rendered = [WORLDS[world].render(seed, **settings) for world, seed in items]
+        latents = encoder.encode([example.clip for example in rendered])
+        for (world, seed), example, arrays in zip(items, rendered, latents, strict=True):
+            yield Example.of_clip(
+                example.clip,
+                id=f"{world}-{seed:07d}",
+                captions=tuple(example.captions),
+                source=world,
+                seed=seed,
+                metadata={"truth": example.truth},
+                media=mp4_bytes(example.clip) if self.keep_media else None,
+                latents=arrays,
+            )
+
+
+def mp4_bytes(clip: Clip) -> bytes:
+    """A clip as an MP4 file in memory."""
+    with TemporaryDirectory(prefix="avgen-") as folder:
+        path = Path(folder) / "clip.mp4"
+        media.write(path, clip)
+        return path.read_bytes()

@@ -1,0 +1,159 @@
+"""Known-answer looking: where is which colour, how did it move, when did it hit something.
+
+Shapes: F frames, H, W, M palette colours, N candidate times.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from avgen_data_prep.worlds.palette import PALETTE
+
+MIN_CHROMA = 62.0
+SOLID = 0.8
+NEIGHBOURS = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], dtype=bool)
+
+
+def hues(rgb: np.ndarray) -> np.ndarray:
+    """Angle in radians around the grey axis; the last axis holds RGB."""
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    return np.arctan2(np.sqrt(3.0) * (green - blue), 2.0 * red - green - blue)
+
+
+def name_colours(frames: np.ndarray, min_chroma: float = MIN_CHROMA) -> np.ndarray:
+    """Index into `PALETTE` of the nearest hue of each pixel, -1 where it is grey: ``(F, H, W)``."""
+    rgb = frames.astype(np.float32)
+    chroma = rgb.max(axis=-1) - rgb.min(axis=-1)
+    names = np.full(chroma.shape, -1, dtype=np.int8)
+    vivid = chroma >= min_chroma
+    palette = hues(np.array(list(PALETTE.values()), dtype=np.float32))
+    turn = hues(rgb[vivid])[:, None] - palette
+    away = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
+    names[vivid] = away.argmin(axis=1)
+    return names
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One colour through a clip.
+
+    Attributes:
+        area: Pixels of the colour in each frame, ``(F,)``.
+        solid: Share of them in the largest connected piece, ``(F,)``.
+        x: Horizontal centre of that piece in pixels, NaN where there is none, ``(F,)``.
+        y: Vertical centre, likewise.
+    """
+
+    area: np.ndarray
+    solid: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+
+
+def find_blob(mask: np.ndarray) -> Blob:
+    """The largest connected piece in each frame of a mask ``(F, H, W)``."""
+    num_frames = len(mask)
+    area = mask.sum(axis=(1, 2)).astype(float)
+    solid = np.zeros(num_frames)
+    x, y = np.full(num_frames, np.nan), np.full(num_frames, np.nan)
+    labels, num_labels = ndimage.label(mask, structure=NEIGHBOURS)
+    if num_labels == 0:
+        return Blob(area, solid, x, y)
+    frame, row, column = np.nonzero(mask)
+    label = labels[frame, row, column]
+    sizes = np.bincount(label, minlength=num_labels + 1)
+    owner = np.zeros(num_labels + 1, dtype=int)
+    owner[label] = frame
+    for index in np.unique(frame):
+        pieces = np.flatnonzero(owner == index)
+        pieces = pieces[sizes[pieces] > 0]
+        largest = pieces[np.argmax(sizes[pieces])]
+        inside = label == largest
+        solid[index] = sizes[largest] / area[index]
+        x[index], y[index] = column[inside].mean() + 0.5, row[inside].mean() + 0.5
+    return Blob(area, solid, x, y)
+
+
+def fill_gaps(values: np.ndarray, longest: int) -> np.ndarray:
+    """Values with inner gaps of NaN of at most ``longest`` frames interpolated."""
+    missing = np.isnan(values)
+    if missing.all() or not missing.any():
+        return values
+    index = np.arange(len(values))
+    filled = np.interp(index, index[~missing], values[~missing], left=np.nan, right=np.nan)
+    labels, num_gaps = ndimage.label(missing)
+    for gap in range(1, num_gaps + 1):
+        if (labels == gap).sum() > longest:
+            filled[labels == gap] = np.nan
+    return filled
+
+
+@dataclass(frozen=True)
+class Bends:
+    """Sudden changes of velocity along one axis, hypothesised at each of N times.
+
+    Attributes:
+        times: Seconds, ``(N,)``.
+        before: Velocity just before, ``(N,)``.
+        jump: Change of velocity, ``(N,)``; NaN where too few frames are known.
+        gain: Squared error that allowing the jump saves, ``(N,)``.
+        error: Squared error that remains, ``(N,)``.
+    """
+
+    times: np.ndarray
+    before: np.ndarray
+    jump: np.ndarray
+    gain: np.ndarray
+    error: np.ndarray
+
+
+def find_bends(
+    positions: np.ndarray,
+    fps: float,
+    *,
+    reach: float,
+    pull_before: float,
+    pull_after: float,
+    fineness: int = 8,
+) -> Bends:
+    """Fit a motion with a kink at each candidate time to the frames within ``reach`` seconds.
+
+    Args:
+        positions: Along one axis ``(F,)``, NaN where unknown.
+        fps: Frames per second.
+        reach: Seconds on either side that take part; at least three frames are used.
+        pull_before: Known acceleration before the kink.
+        pull_after: Known acceleration after it.
+        fineness: Candidate times per frame.
+    """
+    num_frames = len(positions)
+    frame_times = np.arange(num_frames) / fps
+    times = np.arange(0, (num_frames - 1) * fineness + 1) / (fps * fineness)
+    half = max(3, round(reach * fps))
+    index = np.rint(times * fps).astype(int)[:, None] + np.arange(-half, half + 1)
+    known = (index >= 0) & (index < num_frames)
+    index = np.clip(index, 0, num_frames - 1)
+    value = positions[index]
+    known &= ~np.isnan(value)
+    since = frame_times[index] - times[:, None]
+    pull = np.where(since < 0, pull_before, pull_after)
+    target = np.where(known, value - 0.5 * pull * since**2, 0.0)
+    basis = np.stack([np.ones_like(since), since, np.maximum(since, 0.0)], axis=-1)
+    basis *= known[..., None]
+    kinked, error = least_squares(basis, target)
+    plain = np.where(known, value - 0.5 * pull_before * since**2, 0.0)
+    _, plain_error = least_squares(basis[..., :2], plain)
+    enough = ((known & (since < 0)).sum(axis=1) >= 2) & ((known & (since >= 0)).sum(axis=1) >= 2)
+    jump = np.where(enough, kinked[:, 2], np.nan)
+    return Bends(times, kinked[:, 1], jump, plain_error - error, error)
+
+
+def least_squares(basis: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients ``(N, k)`` and squared errors ``(N,)`` of N small regressions."""
+    normal = np.einsum("nwi,nwj->nij", basis, basis)
+    normal += 1e-9 * np.eye(basis.shape[-1])
+    right = np.einsum("nwi,nw->ni", basis, target)
+    solution = np.linalg.solve(normal, right[..., None])[..., 0]
+    rest = target - np.einsum("nwi,ni->nw", basis, solution)
+    return solution, np.square(rest).sum(axis=1)

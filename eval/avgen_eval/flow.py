@@ -1,0 +1,112 @@
+"""Dense optical flow between consecutive frames: pyramidal Lucas-Kanade on whole fields, in NumPy.
+
+Method: B. D. Lucas and T. Kanade, "An iterative image registration technique", IJCAI 1981, coarse to fine.
+Small frames suffice to time an impact, so pictures are first reduced to about 64 lines.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+
+LINES = 64
+LEVELS = 3
+ITERATIONS = 2
+WINDOW_PX = 2.5
+MIN_TEXTURE = 4e-5
+CHUNK = 256
+
+
+def reduce_frames(frames: np.ndarray, lines: int = LINES) -> np.ndarray:
+    """Grey frames ``(F, h, w)`` float32 in [0, 1] with the shorter side at most ``lines`` (area average).
+
+    Args:
+        frames: ``(F, H, W, 3)`` uint8.
+        lines: Target of the shorter side; smaller frames are kept as they are.
+
+    Raises:
+        ValueError: The frames are not ``(F, H, W, 3)`` uint8.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
+        raise ValueError(f"frames of shape {frames.shape} and type {frames.dtype} must be (F, H, W, 3) uint8")
+    factor = max(1, min(frames.shape[1:3]) // lines)
+    height, width = (side // factor * factor for side in frames.shape[1:3])
+    grey = np.empty((len(frames), height // factor, width // factor), np.float32)
+    weights = np.array([0.299, 0.587, 0.114], np.float32) / 255
+    for target, frame in zip(grey, frames[:, :height, :width], strict=True):
+        mono = frame.astype(np.float32) @ weights
+        target[:] = mono.reshape(height // factor, factor, width // factor, factor).mean(axis=(1, 3))
+    return grey
+
+
+def optical_flow(grey: np.ndarray) -> np.ndarray:
+    """Displacement in pixels of each pixel from one frame to the next.
+
+    Args:
+        grey: ``(F, h, w)`` in [0, 1].
+
+    Returns:
+        ``(F - 1, 2, h, w)`` (down, right): what is at p in the later frame was at ``p - flow`` in the earlier
+        one. Zero where there is no texture, and scaled down to zero where moving the earlier frame along it
+        does not bring it closer to the later one (a light that comes on, a cut). Displacements above about a
+        sixth of the frame are not found.
+    """
+    pairs = [_flow(grey[i : i + CHUNK + 1]) for i in range(0, len(grey) - 1, CHUNK)]
+    return np.concatenate(pairs) if pairs else np.zeros((0, 2, *grey.shape[1:]), np.float32)
+
+
+def warp(grey: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Earlier frames ``(N, h, w)`` moved along ``flow`` ``(N, 2, h, w)``, bilinear, edges repeated."""
+    height, width = grey.shape[1:]
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    moved = np.empty_like(grey)
+    for target, frame, field in zip(moved, grey, flow, strict=True):
+        target[:] = map_coordinates(frame, [rows - field[0], columns - field[1]], order=1, mode="nearest")
+    return moved
+
+
+def _flow(grey: np.ndarray) -> np.ndarray:
+    pyramid = [_smooth(grey, 0.7)]
+    while len(pyramid) < LEVELS and min(pyramid[-1].shape[1:]) >= 16:
+        pyramid.append(_smooth(pyramid[-1], 1.0)[:, ::2, ::2])
+    flow = np.zeros((len(grey) - 1, 2, *pyramid[-1].shape[1:]), np.float32)
+    for level in reversed(pyramid):
+        flow = _resize(flow, level.shape[1:])
+        for _ in range(ITERATIONS):
+            flow = _refine(level[:-1], level[1:], flow)
+    return flow * _explained(pyramid[0], flow)[:, None]
+
+
+def _explained(grey: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """Share of the change around each pixel that the flow accounts for, 0 to 1, ``(F - 1, h, w)``.
+
+    The median change of the frame is taken for noise, which no flow accounts for.
+    """
+    change = _smooth((grey[1:] - grey[:-1]) ** 2, WINDOW_PX)
+    rest = _smooth((grey[1:] - warp(grey[:-1], flow)) ** 2, WINDOW_PX)
+    noise = np.median(change, axis=(1, 2), keepdims=True)
+    return np.clip((change - rest) / np.maximum(change - noise, 0.1 * noise + 1e-6), 0, 1)
+
+
+def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """One Gauss-Newton step of every pixel's window."""
+    moved = warp(before, flow)
+    down, right = np.gradient(0.5 * (moved + after), axis=(1, 2))
+    change = after - moved
+    dd, rr, dr = (_smooth(a * b, WINDOW_PX) for a, b in ((down, down), (right, right), (down, right)))
+    dt, rt = _smooth(down * change, WINDOW_PX), _smooth(right * change, WINDOW_PX)
+    dd, rr = dd + MIN_TEXTURE, rr + MIN_TEXTURE
+    determinant = dd * rr - dr * dr
+    step = np.stack([rr * dt - dr * rt, dd * rt - dr * dt], axis=1) / determinant[:, None]
+    return flow - np.clip(step, -2, 2)
+
+
+def _smooth(images: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter(images, (0, sigma, sigma), mode="nearest", truncate=2.5)
+
+
+def _resize(flow: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Flow field on a finer grid; displacements grow with the grid."""
+    scale = (shape[0] / flow.shape[2], shape[1] / flow.shape[3])
+    if scale == (1.0, 1.0):
+        return flow
+    fine = zoom(flow, (1, 1, *scale), order=1, mode="nearest", grid_mode=True)
+    return fine * np.array(scale, np.float32)[None, :, None, None]
