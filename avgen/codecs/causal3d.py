@@ -1,8 +1,9 @@
-"""Layers of causal video networks, factorised into space and time, with an explicit streaming state.
+"""Layers of causal video networks, factorised into space and time, with explicit state.
 
-Shapes: B batch, T time steps, H W grid, C channels. Features are channels-last, ``(B, T, H, W, C)``: the
-layout in which 2-D convolutions over space *and* over time, norms and patches need no copy. No layer
-looks ahead in time and no norm mixes time steps, so a prefix of a clip has the features of the clip.
+Shapes: B batch, T time steps, H W grid, C channels. Features are channels-last,
+``(B, T, H, W, C)``: the layout in which 2-D convolutions over space *and* over time, norms and
+patches need no copy. No layer looks ahead in time and no norm mixes time steps, so a prefix of a
+clip has the features of the clip.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ class Tape:
     def extend(
         self, x: Float[Tensor, "b t h w c"], length: int
     ) -> Float[Tensor, "b t_and_length h w c"]:
-        """Prepend the last ``length`` steps of the past (zeros before a clip) and remember the new ones."""
+        """Prepend ``length`` steps of the past, zeros before a clip; remember the new ones."""
         if self._history is None:
             extended = F.pad(x, (0, 0, 0, 0, 0, 0, length, 0))
         else:
@@ -66,7 +67,7 @@ class CausalTimeConv(nn.Conv2d):
 
 
 class CausalBlock(nn.Module):
-    """Residual block: norm over channels, 3x3 convolution in space, SiLU, causal convolution in time."""
+    """Residual block: norm over channels, convolution in space, SiLU, convolution in time."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ def unfold_space(x: Float[Tensor, "b t hh ww cc"], size: int) -> Float[Tensor, "
 def pixels_to_patches(
     frames: Float[Tensor, "b p f h w"], time: int, size: int
 ) -> Float[Tensor, "b t hh ww c"]:
-    """Cut frames into patches of ``time`` frames and ``size x size`` pixels; F is a multiple of ``time``."""
+    """Cut frames into patches of ``time`` frames and ``size x size`` pixels."""
     b, p, f, h, w = frames.shape
     x = frames.reshape(b, p, f // time, time, h // size, size, w // size, size)
     return x.permute(0, 2, 4, 6, 3, 5, 7, 1).reshape(b, f // time, h // size, w // size, -1)
@@ -124,3 +125,35 @@ def patches_to_pixels(
     b, t, h, w, _ = x.shape
     x = x.reshape(b, t, h, w, time, size, size, -1)
     return x.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(b, -1, t * time, h * size, w * size)
+
+
+def per_channel(values: Float[Tensor, " c"]) -> Float[Tensor, "1 c 1 1 1"]:
+    """One value per channel, shaped for ``(B, C, T, H, W)``."""
+    return values.view(1, -1, 1, 1, 1)
+
+
+def check_frames(frames: Tensor, time_stride: int, space_stride: int, *, first: bool) -> None:
+    """Refuse frames that a causal codec cannot encode.
+
+    Args:
+        frames: Should be ``(B, 3, F, H, W)``.
+        time_stride: Frames per latent step.
+        space_stride: Pixels per latent cell.
+        first: Whether the frames start a stream, with one frame that is coded alone.
+
+    Raises:
+        ValueError: The shape, the number of frames or their size does not fit.
+    """
+    if frames.ndim != 5 or frames.shape[1] != 3:
+        raise ValueError(f"frames {tuple(frames.shape)} are not of shape (B, 3, F, H, W)")
+    count, height, width = frames.shape[2:]
+    lead = int(first)
+    if count < 1 or (count - lead) % time_stride:
+        wanted = f"1 + k * {time_stride}" if first else f"k * {time_stride}"
+        below = max(lead + (count - lead) // time_stride * time_stride, lead or time_stride)
+        raise ValueError(f"{count} frames are not {wanted}; use {below} or {below + time_stride}")
+    if height % space_stride or width % space_stride or not height or not width:
+        raise ValueError(
+            f"frames of {height}x{width} pixels are not multiples of {space_stride}; "
+            "crop or resize them"
+        )

@@ -222,6 +222,7 @@ def seanet_from_encodec(model: EncodecModel) -> SeanetAudioCodec:
         codebook_size=model.quantizer.bins,
         num_filters=model.encoder.n_filters,
         strides=tuple(model.encoder.ratios),
+        patch=1,
         num_residual_layers=model.encoder.n_residual_layers,
         num_lstm_layers=2,
         pad_mode="reflect",

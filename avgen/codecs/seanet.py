@@ -53,6 +53,8 @@ class SeanetConfig:
         num_lstm_layers: Recurrent layers at the latent rate (0 for none).
         pad_mode: How the past before the first sample is filled. ``reflect`` reads a little ahead at
             the start, so a stream begins late; ``constant`` is silence and never waits.
+        patch: Audio samples that the network handles as channels of one step (1: none). Wide and slow
+            instead of narrow and fast, which suits CPUs and short trainings.
         true_skip: Residual blocks add their input itself instead of a 1x1 convolution of it.
     """
 
@@ -67,12 +69,13 @@ class SeanetConfig:
     compress: int = 2
     num_lstm_layers: int = 2
     pad_mode: PadMode = "reflect"
+    patch: int = 1
     true_skip: bool = False
 
     @property
     def hop(self) -> int:
         """Waveform samples per latent step."""
-        return math.prod(self.strides)
+        return self.patch * math.prod(self.strides)
 
     @property
     def widest(self) -> int:
@@ -225,13 +228,45 @@ class Chain(nn.Module):
         return x, tuple(after)
 
 
+class Patch(nn.Module):
+    """Each ``size`` audio samples become channels of one step; silence completes the last step."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(
+        self, x: Float[Tensor, "b c s"], state: StreamState = None, final: bool = True
+    ) -> tuple[Float[Tensor, "b d l"], StreamState]:
+        """Group samples; the state is those of the incomplete step."""
+        known = x if state is None else torch.cat([state, x], dim=-1)
+        known = F.pad(known, (0, -known.shape[-1] % self.size)) if final else known
+        whole = known.shape[-1] // self.size * self.size
+        steps = known[..., :whole].unflatten(-1, (whole // self.size, self.size))
+        return steps.transpose(2, 3).flatten(1, 2), known[..., whole:]
+
+
+class Unpatch(nn.Module):
+    """Inverse of `Patch`."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(
+        self, x: Float[Tensor, "b d l"], state: StreamState = None, final: bool = True
+    ) -> tuple[Float[Tensor, "b c s"], StreamState]:
+        """Spread channels over time."""
+        return x.unflatten(1, (-1, self.size)).transpose(2, 3).flatten(2), None
+
+
 def build_encoder(config: SeanetConfig) -> Chain:
     """Waveform ``(B, audio_channels, S)`` to latent ``(B, dimension, ceil(S / hop))``."""
     width, mode = config.num_filters, config.pad_mode
-    layers: list[nn.Module] = [
-        CausalConv1d(
-            config.audio_channels, width, config.kernel_size, pad_mode=mode, gain=1 / LOUDNESS
-        )
+    layers: list[nn.Module] = [Patch(config.patch)] if config.patch > 1 else []
+    channels = config.audio_channels * config.patch
+    layers += [
+        CausalConv1d(channels, width, config.kernel_size, pad_mode=mode, gain=1 / LOUDNESS)
     ]
     for stride in config.strides:
         layers += _residual_blocks(width, config)
@@ -256,10 +291,12 @@ def build_decoder(config: SeanetConfig) -> Chain:
         layers += [Elu(), CausalConvTranspose1d(width, width // 2, stride)]
         width //= 2
         layers += _residual_blocks(width, config)
-    last = CausalConv1d(
-        width, config.audio_channels, config.kernel_size, pad_mode=mode, gain=LOUDNESS
-    )
-    layers += [Elu(), last]
+    channels = config.audio_channels * config.patch
+    layers += [
+        Elu(),
+        CausalConv1d(width, channels, config.kernel_size, pad_mode=mode, gain=LOUDNESS),
+    ]
+    layers += [Unpatch(config.patch)] if config.patch > 1 else []
     return Chain(layers)
 
 

@@ -2,9 +2,9 @@
 
 Shapes: B batch, F frames, H W pixels, C latent channels, T HH WW latent grid.
 
-Pixels are cut into patches of ``time_stride`` frames and ``patch x patch`` pixels before the first convolution,
-so all work happens at the latent frame rate on small grids. The first frame is repeated to fill a patch of its
-own: one frame is an image, ``1 + k * time_stride`` frames are ``1 + k`` latent steps.
+Pixels are cut into patches of ``time_stride`` frames and ``patch x patch`` pixels before the first
+layer, so all work happens at the latent frame rate on small grids. The first frame is repeated to
+fill a patch of its own: one frame is an image, ``1 + k * time_stride`` frames are ``1 + k`` steps.
 """
 
 from collections.abc import Iterable
@@ -23,8 +23,10 @@ from avgen.codecs.causal3d import (
     CausalStage,
     SpaceConv,
     Tape,
+    check_frames,
     fold_space,
     patches_to_pixels,
+    per_channel,
     pixels_to_patches,
     unfold_space,
 )
@@ -43,13 +45,17 @@ class Encoder(nn.Module):
     """Patches to the mean and log variance of latents."""
 
     def __init__(
-        self, patch_channels: int, latent_channels: int, widths: tuple[int, int], depths: tuple[int, int]
+        self,
+        patch_channels: int,
+        latent_channels: int,
+        widths: tuple[int, int],
+        depths: tuple[int, int],
     ) -> None:
         super().__init__()
         fine, coarse = widths
-        self.embed = SpaceConv(patch_channels, fine)
+        self.embed = nn.Linear(patch_channels, fine)
         self.fine = CausalStage(fine, depths[0])
-        self.down = SpaceConv(4 * fine, coarse, kernel=1)
+        self.down = nn.Linear(4 * fine, coarse)
         self.coarse = CausalStage(coarse, depths[1])
         self.norm = nn.LayerNorm(coarse)
         self.head = nn.Linear(coarse, 2 * latent_channels)
@@ -67,16 +73,20 @@ class Decoder(nn.Module):
     """Latents to patches."""
 
     def __init__(
-        self, patch_channels: int, latent_channels: int, widths: tuple[int, int], depths: tuple[int, int]
+        self,
+        patch_channels: int,
+        latent_channels: int,
+        widths: tuple[int, int],
+        depths: tuple[int, int],
     ) -> None:
         super().__init__()
         fine, coarse = widths
         self.embed = SpaceConv(latent_channels, coarse)
         self.coarse = CausalStage(coarse, depths[1])
-        self.up = SpaceConv(coarse, 4 * fine, kernel=1)
+        self.up = nn.Linear(coarse, 4 * fine)
         self.fine = CausalStage(fine, depths[0])
         self.norm = nn.LayerNorm(fine)
-        self.head = SpaceConv(fine, patch_channels)
+        self.head = nn.Linear(fine, patch_channels)
 
     def forward(
         self, latents: Float[Tensor, "b t hh ww c"], tape: Tape
@@ -113,7 +123,7 @@ class VideoVAE(VideoCodec):
         patch: int = 4,
         encoder_widths: tuple[int, int] = (64, 128),
         encoder_depths: tuple[int, int] = (2, 2),
-        decoder_widths: tuple[int, int] = (128, 160),
+        decoder_widths: tuple[int, int] = (96, 160),
         decoder_depths: tuple[int, int] = (3, 2),
     ) -> None:
         super().__init__()
@@ -159,7 +169,7 @@ class VideoVAE(VideoCodec):
         """Encode the next frames of a stream.
 
         Args:
-            frames: ``1 + k * time_stride`` frames at the start of a stream, then ``k * time_stride``.
+            frames: ``1 + k * time_stride`` at the start of a stream, then ``k * time_stride``.
             state: What the previous call returned; None at the start.
 
         Returns:
@@ -169,7 +179,7 @@ class VideoVAE(VideoCodec):
             ValueError: As `encode`.
         """
         mean, _, state = self._posterior_chunk(frames, state)
-        return (mean - self._per_channel(self.latent_mean)) / self._per_channel(self.latent_std), state
+        return (mean - per_channel(self.latent_mean)) / per_channel(self.latent_std), state
 
     def decode_chunk(
         self, latents: Float[Tensor, "b c t hh ww"], state: StreamState | None
@@ -181,7 +191,7 @@ class VideoVAE(VideoCodec):
             state: What the previous call returned; None at the start.
 
         Returns:
-            ``time_stride`` frames per step, but one for the first step of a stream; and the next state.
+            ``time_stride`` frames per step, one for the first step of a stream; the next state.
 
         Raises:
             ValueError: The channels are not ``latent_channels``.
@@ -191,7 +201,7 @@ class VideoVAE(VideoCodec):
                 f"latents {tuple(latents.shape)} are not (B, {self.latent_channels}, T, H, W); "
                 "decode them with the codec that encoded them"
             )
-        raw = latents * self._per_channel(self.latent_std) + self._per_channel(self.latent_mean)
+        raw = latents * per_channel(self.latent_std) + per_channel(self.latent_mean)
         return self._reconstruct_chunk(raw, state)
 
     def posterior(
@@ -207,7 +217,7 @@ class VideoVAE(VideoCodec):
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Float[Tensor, "b 3 f h w"]]) -> None:
-        """Set the normalisation from frames, so that latents have zero mean and unit variance per channel.
+        """Set the normalisation: zero mean and unit variance per channel over these frames.
 
         Raises:
             ValueError: There are no batches.
@@ -221,7 +231,7 @@ class VideoVAE(VideoCodec):
         self.identity = checkpoint.digest(self.state_dict())
 
     def save(self, path: str | Path, **provenance: Any) -> str:
-        """Write weights, configuration and provenance; return the SHA-256, which becomes `identity`."""
+        """Write weights, configuration and provenance; return the SHA-256, the new `identity`."""
         config = self.arguments | {"provenance": provenance}
         self.identity = checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
         return self.identity
@@ -244,7 +254,7 @@ class VideoVAE(VideoCodec):
     def _posterior_chunk(
         self, frames: Tensor, state: StreamState | None
     ) -> tuple[Tensor, Tensor, StreamState]:
-        self._check_frames(frames, first=state is None)
+        check_frames(frames, self.time_stride, self.space_stride, first=state is None)
         if state is None:
             first = frames[:, :, :1].expand(-1, -1, self.time_stride - 1, -1, -1)
             frames = torch.cat((first, frames), dim=2)
@@ -261,21 +271,3 @@ class VideoVAE(VideoCodec):
         frames = patches_to_pixels(patches, self.time_stride, self.patch)
         surplus = self.time_stride - 1 if state is None else 0
         return frames[:, :, surplus:], StreamState(tuple(tape.written))
-
-    def _check_frames(self, frames: Tensor, *, first: bool) -> None:
-        if frames.ndim != 5 or frames.shape[1] != 3:
-            raise ValueError(f"frames {tuple(frames.shape)} are not (B, 3, F, H, W)")
-        count, height, width = frames.shape[2:]
-        stride, lead = self.time_stride, int(first)
-        if count < 1 or (count - lead) % stride:
-            want = f"1 + k * {stride}" if first else f"k * {stride}"
-            nearest = max(lead + (count - lead) // stride * stride, 1 if first else stride)
-            raise ValueError(f"{count} frames are not {want}; use {nearest} or {nearest + stride} frames")
-        if height % self.space_stride or width % self.space_stride:
-            raise ValueError(
-                f"frames of {height}x{width} pixels are not multiples of {self.space_stride}; "
-                "crop or resize them"
-            )
-
-    def _per_channel(self, values: Tensor) -> Tensor:
-        return values.view(1, -1, 1, 1, 1)

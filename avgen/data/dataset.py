@@ -1,9 +1,10 @@
 """Examples of a dataset folder by index."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,8 @@ class LatentExample(TypedDict):
 class LatentDataset:
     """Latents and captions of a dataset folder.
 
-    Opening reads the manifest and nothing else; an item is two reads at known offsets. Instances can be shared with
+    Opening reads the manifest and nothing else; an item is two reads at known offsets. Instances
+    can be shared with
     forked processes and pickled to spawned ones.
 
     Args:
@@ -100,7 +102,7 @@ class LatentDataset:
 
     @property
     def shapes(self) -> list[Shape]:
-        """Shapes of video, audio and codes, and frame rate, of each row: what examples of one batch share."""
+        """Of each row, what the examples of a batch share: shapes of streams, and frame rate."""
         columns = [self.manifest[f"{stream}_shape"].to_pylist() for stream in STREAMS]
         rates = zip(self._numbers["fps_numerator"], self._numbers["fps_denominator"], strict=True)
         shapes = zip(*columns, strict=True)
@@ -161,18 +163,25 @@ class MediaDataset(LatentDataset):
 
         Raises:
             DatasetError: The row has no media.
+            MediaError: Its media is damaged.
         """
-        data = self._member(index, "media")
-        caption = self.captions(index)[0]
+        caption = self.provenance(index)["captions"][0]
+        rate = int(self._numbers["sample_rate"][index])
         with NamedTemporaryFile(prefix="avgen-", suffix=".mp4") as file:
-            file.write(data)
+            file.write(self.media(index))
             file.flush()
-            clip = media.read(file.name)
-        return Clip(**{**clip.__dict__, "caption": caption})
+            clip = media.read(file.name, fps=self._fps(index), sample_rate=rate)
+        return replace(clip, caption=caption)
 
-    def captions(self, index: int) -> tuple[TimedCaption, ...]:
-        """The captions of a manifest row."""
-        return parse_captions(self._member(index, "captions"))[0]
+    def media(self, index: int) -> bytes:
+        """The MP4 file of a manifest row."""
+        return self._member(index, "media")
+
+    def provenance(self, index: int) -> dict[str, Any]:
+        """Fields of a row's `Example` that no clip holds: id, captions, source, seed, metadata."""
+        captions, metadata = parse_captions(self._member(index, "captions"))
+        row = self.manifest.select(["id", "source", "seed"]).slice(index, 1).to_pylist()[0]
+        return {**row, "captions": captions, "metadata": metadata}
 
 
 def _filled(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,6 +1,7 @@
 """Which examples make up a batch, as a pure function of the seed and the step.
 
-Nothing is shuffled in memory and nothing is remembered: a permutation of N positions is computed one position at a time
+Nothing is shuffled in memory and nothing is remembered: a permutation of N positions is computed
+one position at a time
 by a Feistel network, so starting at any step costs the same as starting at zero.
 Source of the method: Luby and Rackoff 1988; cycle walking, Black and Rogaway 2002.
 """
@@ -87,11 +88,14 @@ class Group:
 
 
 class PureSampler:
-    """Batches of examples from one group each; the batch of a step is a function of ``(seed, step)``.
+    """Batches of examples from one group each, as a function of ``(seed, step)``.
 
-    An epoch has a fixed number of steps, shared out to the groups by weight; which step belongs to which group is
-    permuted anew in every epoch. A group deals its examples in permuted rounds, each example once per round, and
-    goes on with the next round inside a batch; a group smaller than a batch gives smaller batches without repeats.
+    An epoch has a fixed number of steps, shared out to the groups by weight; which step belongs to
+    which group is
+    permuted anew in every epoch. A group deals its examples in permuted rounds, each example once
+    per round, and
+    goes on with the next round inside a batch; a group smaller than a batch gives smaller batches
+    without repeats.
 
     Args:
         groups: What may be batched together.

@@ -3,14 +3,19 @@
 A dataset is a folder::
 
     dataset.json          schema version, codec identities, counts, the size of each shard
-    manifest.parquet      one row per example, with the byte offset and size of each member in its shard
-    shard-00000.tar ...   WebDataset-readable members ``{id}.json``, ``{id}.latents.safetensors``, ``{id}.mp4``
+    manifest.parquet      one row per example, with the byte offset and size of each member in its
+    shard
+    shard-00000.tar ...   WebDataset-readable members ``{id}.json``, ``{id}.latents.safetensors``,
+    ``{id}.mp4``
 
-``{id}.json`` holds ``{"captions": [...], "metadata": {...}}``, the captions being paraphrases of one another. The
-latents file holds ``video`` (C, T, H, W) and ``audio`` (C, L) in float16 and ``codes`` (Q, L) in int16, each only where
+``{id}.json`` holds ``{"captions": [...], "metadata": {...}}``, the captions being paraphrases of
+one another. The
+latents file holds ``video`` (C, T, H, W) and ``audio`` (C, L) in float16 and ``codes`` (Q, L) in
+int16, each only where
 the stream exists. Shards are uncompressed, so one `os.pread` at a manifest's offset reads a member.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -98,6 +103,7 @@ class DatasetInfo:
         video_codec: Codec of the video latents, None where the dataset has none.
         audio_codec: Codec of the audio latents and codes, None where the dataset has none.
         num_examples: Rows of the manifest.
+        manifest_sha256: Of the manifest's bytes.
         shards: Size in bytes of each shard by file name.
         counts: What the preparation counted (files, failures, examples by source).
         settings: What the preparation was asked for.
@@ -106,6 +112,7 @@ class DatasetInfo:
     video_codec: CodecInfo | None = None
     audio_codec: CodecInfo | None = None
     num_examples: int = 0
+    manifest_sha256: str = ""
     shards: dict[str, int] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -129,24 +136,28 @@ class DatasetInfo:
             )
         if int(version) > VERSION:
             raise DatasetError(
-                f"{folder / INFO}: schema version {version} is newer than the {VERSION} this avgen reads; "
-                "upgrade avgen (pip install -U avgen)"
+                f"{folder / INFO}: schema version {version} is newer than the {VERSION} this avgen "
+                "reads; upgrade avgen (pip install -U avgen)"
             )
         try:
             codecs = {
                 k: CodecInfo(**data[k]) if data[k] else None for k in ("video_codec", "audio_codec")
             }
-            rest = {k: data[k] for k in ("num_examples", "shards", "counts", "settings")}
+            rest = {
+                k: data[k]
+                for k in ("num_examples", "manifest_sha256", "shards", "counts", "settings")
+            }
             return cls(**codecs, **rest)
         except (KeyError, TypeError) as error:
             raise DatasetError(
-                f"{folder / INFO}: damaged ({error!r}); copy the dataset again or run the preparation again"
+                f"{folder / INFO}: damaged ({error!r}); copy the dataset again, "
+                "or run the preparation again"
             ) from error
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it, flushed to disk, when the block ends without an error."""
+    """A path to write to, which replaces ``path`` if the block ends without an error."""
     handle, name = mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     temporary = Path(name)
@@ -170,7 +181,8 @@ def read_info(folder: str | Path, *, check_shards: bool = True) -> DatasetInfo:
     """Read ``dataset.json`` and check the sizes of the shards it names.
 
     Raises:
-        DatasetError: Not a dataset, of another schema or a newer version, or with missing or truncated shards.
+        DatasetError: Not a dataset, of another schema or a newer version, or with missing or
+            truncated shards.
     """
     folder = Path(folder)
     path = folder / INFO
@@ -196,7 +208,8 @@ def read_info(folder: str | Path, *, check_shards: bool = True) -> DatasetInfo:
         if actual != size:
             state = "missing" if actual is None else f"{actual} bytes long instead of {size}"
             raise DatasetError(
-                f"{shard}: {state}; copy the shard again, or delete it and run the preparation again"
+                f"{shard}: {state}; copy the shard again, "
+                "or delete it and run the preparation again"
             )
     return info
 
@@ -205,26 +218,25 @@ def read_manifest(folder: str | Path, info: DatasetInfo | None = None) -> pa.Tab
     """The manifest of a dataset, with the columns of `COLUMNS`.
 
     Raises:
-        DatasetError: As `read_info`; or the manifest is damaged or does not belong to ``dataset.json``.
+        DatasetError: As `read_info`; or the manifest is damaged or does not belong to
+            ``dataset.json``.
     """
     folder = Path(folder)
     info = info or read_info(folder)
     path = folder / MANIFEST
     try:
-        table = pq.read_table(path, memory_map=False)
-    except (OSError, pa.ArrowException) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error}); copy it again") from error
+    if hashlib.sha256(data).hexdigest() != info.manifest_sha256:
         raise DatasetError(
-            f"{path}: not a readable Parquet file ({error}); copy it again"
-        ) from error
+            f"{path}: damaged, or of another dataset than {INFO}; copy the dataset again"
+        )
+    table = pq.read_table(pa.BufferReader(data))
     missing = set(COLUMNS.names) - set(table.column_names)
     if missing:
         raise DatasetError(
             f"{path}: columns {sorted(missing)} are missing; run the preparation again"
-        )
-    if table.num_rows != info.num_examples:
-        raise DatasetError(
-            f"{path}: {table.num_rows} rows, but {INFO} says {info.num_examples}; "
-            "copy the dataset again, both files belong together"
         )
     return table.select(COLUMNS.names)
 
@@ -251,5 +263,5 @@ def check_identity(
             made = f"with {codec.identity[:12]}" if codec else "without"
             raise DatasetError(
                 f"{folder}: stale: encoded {made} {kind} codec, but {needed[:12]} is needed; "
-                f"run `avgen prep encode` (or `avgen prep worlds`) with that codec into a new folder"
+                "run `avgen prep encode` (or `avgen prep worlds`) with that codec into a new folder"
             )

@@ -1,6 +1,7 @@
 """Writing and reading the shards of a dataset.
 
-A shard is written whole or not at all: the tar first, then its part of the manifest under ``parts/``, which says that
+A shard is written whole or not at all: the tar first, then its part of the manifest under
+``parts/``, which says that
 the shard is done. `finish` joins the parts into the dataset's manifest.
 """
 
@@ -12,7 +13,7 @@ import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,8 @@ class Example:
         seed: Seed of a rendered clip.
         metadata: Anything JSON-able, such as a world's truth.
         media: An MP4 file, or None.
-        latents: ``video`` (C, T, H, W), ``audio`` (C, L), ``codes`` (Q, L), each only where the stream exists.
+        latents: ``video`` (C, T, H, W), ``audio`` (C, L), ``codes`` (Q, L), each only where the
+            stream exists.
     """
 
     id: str
@@ -99,7 +101,7 @@ class Example:
 
 
 def split_hash(example_id: str) -> int:
-    """A 32-bit hash of an id; a split holds the ids below a threshold, so it never changes as data is added."""
+    """A 32-bit hash of an id; a split is a range of it, so adding data moves no example."""
     return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:4], "big")
 
 
@@ -126,11 +128,12 @@ def _append(tar: tarfile.TarFile, example: Example, shard: str) -> dict[str, Any
     """Append an example's members to a tar and return its manifest row."""
     if not _ID.fullmatch(example.id):
         raise DatasetError(
-            f"id {example.id!r}: use 1 to 80 letters, digits, '_' and '-' (WebDataset splits names at dots)"
+            f"id {example.id!r}: use 1 to 80 letters, digits, '_' and '-', "
+            "as WebDataset splits names at dots"
         )
     if not example.captions:
         raise DatasetError(f"{example.id}: has no caption; give at least one TimedCaption")
-    row: dict[str, Any] = {name: None for name in COLUMNS.names}
+    row: dict[str, Any] = dict.fromkeys(COLUMNS.names)
     sha = hashlib.sha256()
     for member, data in _members(example).items():
         header = tarfile.TarInfo(f"{example.id}{MEMBERS[member]}")
@@ -168,7 +171,8 @@ def write_shard(
         shard: File name ending in ``.tar``.
         examples: Consumed one at a time.
         key: What the shard was made from; `read_part` refuses a part with another key.
-        extra: JSON-able facts to keep with the part, or a function that gives them after the last example.
+        extra: JSON-able facts to keep with the part, or a function that gives them after the last
+            example.
     """
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     _part_path(folder, shard).unlink(missing_ok=True)
@@ -204,7 +208,7 @@ def read_part(folder: Path, shard: str, key: str | None = None) -> tuple[pa.Tabl
 
 
 def finish(folder: Path, shards: list[str], info: DatasetInfo) -> DatasetInfo:
-    """Join the parts of ``shards`` into the manifest and write ``dataset.json``, which completes the dataset.
+    """Complete a dataset: join the parts of ``shards`` into the manifest, write ``dataset.json``.
 
     Raises:
         DatasetError: A shard is not done, or two examples have one id.
@@ -225,15 +229,20 @@ def finish(folder: Path, shards: list[str], info: DatasetInfo) -> DatasetInfo:
         raise DatasetError(f"{folder}: id {double!r} occurs twice; ids must be unique in a dataset")
     with atomic(folder / MANIFEST) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-    sizes = {shard: (folder / shard).stat().st_size for shard in shards}
-    values = {**info.__dict__, "num_examples": table.num_rows, "shards": sizes}
-    info = DatasetInfo(**values)
+    info = replace(
+        info,
+        num_examples=table.num_rows,
+        manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+        shards={shard: (folder / shard).stat().st_size for shard in shards},
+    )
     write_info(folder, info)
     return info
 
 
 class ShardReader:
-    """Reads members at byte offsets; safe to share with forked processes (`os.pread` has no position).
+    """Reads members at byte offsets; safe to share with forked processes.
+
+    `os.pread` has no position that they could move under each other.
 
     Args:
         folder: The dataset.
@@ -254,7 +263,8 @@ class ShardReader:
         data = os.pread(self._descriptor(shard), size, offset)
         if len(data) != size:
             raise DatasetError(
-                f"{self.folder / shard}: {len(data)} of {size} bytes at {offset}: truncated; copy the shard again"
+                f"{self.folder / shard}: {len(data)} of {size} bytes at {offset}: truncated; "
+                "copy the shard again"
             )
         return data
 

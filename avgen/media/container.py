@@ -89,18 +89,18 @@ class OpenMedia:
             return None
         return (Fraction(stream.start_time or 0) + stream.duration) * stream.time_base - self.zero
 
-    def claimed_duration(self) -> float | None:
+    def claimed_duration(self) -> Fraction | None:
         """Seconds from ``zero`` to the end of the longest stream as the header says, or None."""
         ends = [self.end(stream) for stream in (self.video, self.audio) if stream is not None]
-        known = [float(end) for end in ends if end is not None]
+        known = [end for end in ends if end is not None]
         if not known and self.format in _EXACT and self.container.duration:
-            known = [float(Fraction(self.container.duration, av.time_base) - self.zero)]
+            known = [Fraction(self.container.duration, av.time_base) - self.zero]
         return max(known, default=None)
 
 
 @contextmanager
 def opened(path: Path, limits: MediaLimits) -> Iterator[OpenMedia]:
-    """Open a media file with everything hostile ruled out; every error inside becomes `MediaError`."""
+    """Open a media file with everything hostile ruled out."""
     with open_regular(path, limits) as file:
         name = sniff(path, file)
         if name in IMAGES:
@@ -116,7 +116,7 @@ def opened(path: Path, limits: MediaLimits) -> Iterator[OpenMedia]:
 
 def open_container(file: BinaryIO, name: str, limits: MediaLimits) -> InputContainer:
     """FFmpeg on bytes we hold: this one demuxer, no protocols, no second file, bounded pictures."""
-    return av.open(
+    container = av.open(
         file,
         format=name,
         options={"max_pixels": str(limits.max_pixels), "threads": "1"},
@@ -125,6 +125,8 @@ def open_container(file: BinaryIO, name: str, limits: MediaLimits) -> InputConta
         buffer_size=_BUFFER,
         metadata_errors="replace",
     )
+    assert isinstance(container, InputContainer)
+    return container
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
@@ -203,10 +205,11 @@ def probe(path: str | Path, *, limits: MediaLimits | None = None) -> MediaInfo:
         MediaError: The file is not usable media or breaks the limits.
     """
     with opened(Path(path), limits or MediaLimits()) as media, guarded(Path(path), "probe it"):
+        claimed = media.claimed_duration()
         return MediaInfo(
             path=media.path,
             container=media.format,
-            duration=media.claimed_duration(),
+            duration=None if claimed is None else float(claimed),
             video=_video_info(media),
             audio=_audio_info(media),
             embedded=media.embedded,

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+_READ_FIX = "it is damaged or its codec is not supported: check that a player opens it"
+
 
 class MediaError(ValueError):
     """A media file that cannot be used; the message names the file, what is wrong and the fix."""
@@ -28,7 +30,7 @@ class MediaLimits:
         max_fps: Pictures per second that one read may return.
         max_sample_rate: Sound samples per second, in the file and returned.
         max_channels: Sound channels in the file.
-        max_output_bytes: Memory of the clip that one read returns; decoding needs about as much again.
+        max_output_bytes: Memory of the clip that one read returns.
         max_decoded_bytes: Decoded pictures of one read, counted as RGB, also those not returned.
     """
 
@@ -51,11 +53,11 @@ class MediaLimits:
         limit = getattr(self, name)
         if value > limit:
             fix = f"use a smaller file or span, or pass limits=MediaLimits({name}=...)"
-            raise MediaError(path, f"{what} {value:g} is above the limit {name} = {limit:g}", fix)
+            raise MediaError(path, f"{what} {value:.12g} is above the limit {name} = {limit:.12g}", fix)
 
 
 @contextmanager
-def guarded(path: Path, doing: str) -> Iterator[None]:
+def guarded(path: Path, doing: str, fix: str = _READ_FIX) -> Iterator[None]:
     """Turn whatever a damaged file raises into `MediaError`.
 
     FFmpeg's wrappers raise more than their own errors on damaged files: AttributeError,
@@ -66,6 +68,5 @@ def guarded(path: Path, doing: str) -> Iterator[None]:
     except MediaError:
         raise
     except Exception as error:
-        detail = str(error).strip() or type(error).__name__
-        fix = "the file is damaged or uses an unsupported codec: check that a player opens it"
+        detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise MediaError(path, f"cannot {doing} ({detail:.200})", fix) from error

@@ -76,9 +76,12 @@ class ReadRequest:
             return
         if claimed <= 0:
             self._refuse("lasts 0 seconds", "give a file with content")
-        self.check_end(Fraction(claimed), self.rate_of(media) if media.video else None)
-        if self.end is None:
-            self.check_duration(claimed - self.start)
+        duration = (self.end or claimed) - self.start
+        self.check_duration(duration)
+        if media.video is not None and duration > 0:
+            context = media.video.codec_context
+            height, width = self.size or (context.height, context.width)
+            self.check_memory(round(duration * self.rate_of(media)), 3 * height * width)
 
     def check_end(self, last: Fraction, fps: Fraction | None) -> None:
         """Raise `MediaError` if the span starts or ends after the file does (by over a frame)."""

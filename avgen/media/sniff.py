@@ -1,6 +1,6 @@
-"""What container a file is, by its first bytes; and MP4 headers that claim more than the file holds.
+"""What container a file is, by its first bytes; refuses MP4 headers that would eat all memory.
 
-FFmpeg's own guess is not used: it follows a text file that lists other files to wherever it points.
+FFmpeg's own guess is not used: it follows a text file that lists other files to where it points.
 """
 
 import os
@@ -95,12 +95,12 @@ def _container(head: bytes) -> str | None:
 def _check_tables(path: Path, file: BinaryIO) -> None:
     """Refuse sample tables that list more samples than the file has bytes.
 
-    FFmpeg allocates an entry per listed sample, so a file of a kilobyte could take all memory. It also
-    accepts these tables in unexpected places, hence the search through everything but the media data.
+    FFmpeg allocates an entry per listed sample, so a file of a kilobyte could take all memory. It
+    also accepts these tables in unexpected places, hence the search through all but media data.
     """
     size = os.fstat(file.fileno()).st_size
     listed = 0
-    for header in _headers(file, size):
+    for header in _headers(path, file, size):
         if b"cmov" in header:
             raise MediaError(path, "its MP4 header is compressed", "remux it (ffmpeg -c copy)")
         for match in _TABLES.finditer(header):
@@ -112,8 +112,8 @@ def _check_tables(path: Path, file: BinaryIO) -> None:
     file.seek(0)
 
 
-def _headers(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """The contents of every top-level MP4 box but ``mdat``."""
+def _headers(path: Path, file: BinaryIO, size: int) -> Iterator[bytes]:
+    """The contents of every top-level MP4 box but ``mdat``; raises where a box is cut off."""
     at = 0
     while at + 8 <= size:
         file.seek(at)
@@ -121,7 +121,11 @@ def _headers(file: BinaryIO, size: int) -> Iterator[bytes]:
         length, kind = struct.unpack(">I4s", head[:8])
         if length == 1 and len(head) == 16:
             length = struct.unpack(">Q", head[8:])[0]
-        end = min(at + length, size) if length >= 8 else size
+        end = at + length if length >= 8 else size
+        if end > size and kind in (b"mdat", b"moov", b"moof"):
+            problem = f"is cut off: {end - size} bytes are missing at its end"
+            raise MediaError(path, problem, "get the complete file")
+        end = min(end, size)
         if kind != b"mdat":
             file.seek(at)
             yield from iter(lambda: file.read(min(_BLOCK, end - file.tell())), b"")  # noqa: B023

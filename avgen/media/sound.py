@@ -13,15 +13,15 @@ from numpy import ndarray
 
 from avgen.media.resample import fit_channels, fit_length, resample
 
-# Enough sound on both sides of a span for the resampler's filter and for codecs that overlap blocks.
+# Seconds of sound on both sides of a span, for the resampler's filter.
 MARGIN = Fraction(1, 10)
 
 
 class SoundPlacer:
     """Places blocks of sound at their times, silence between them, from ``start`` on.
 
-    Times are in seconds of the clip. Containers round times (often to the millisecond), so a block whose
-    time differs from the end of the one before by less than ``tolerance`` continues it without a seam.
+    Times are in seconds of the clip. Containers round times (often to the millisecond), so a block
+    whose time differs from the end of the one before by at most ``tolerance`` continues it.
 
     Args:
         start: Time of the span's first sample.
@@ -108,6 +108,6 @@ def samples(frame: AudioFrame) -> Float32[ndarray, "c s"]:
         data = data.reshape(-1, frame.layout.nb_channels).T
     if data.dtype == np.uint8:
         return (data.astype(np.float32) - 128) / 128
-    if np.issubdtype(data.dtype, np.integer):
-        return (data / -float(np.iinfo(data.dtype).min)).astype(np.float32)
+    if data.dtype.kind == "i":
+        return (data / 2.0 ** (8 * data.dtype.itemsize - 1)).astype(np.float32)
     return data.astype(np.float32)

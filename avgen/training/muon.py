@@ -1,7 +1,7 @@
-"""Muon with AdamW for what is no matrix: convolutional networks converge in far fewer steps than with AdamW.
+"""Muon for matrices with AdamW for the rest: convolutional networks converge in far fewer steps.
 
-Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale of updates after
-Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982).
+Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024); the scale
+of updates after Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982).
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 def orthogonalised(matrix: Float[Tensor, "m n"], iterations: int = 5) -> Float[Tensor, "m n"]:
-    """The nearest half-orthogonal matrix, approximately: five Newton-Schulz steps of fifth order in bf16."""
+    """The nearest half-orthogonal matrix, nearly: Newton-Schulz steps of fifth order in bf16."""
     x = matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
     if tall:

@@ -1,8 +1,8 @@
 """Training of the video autoencoder.
 
-Loss: absolute and squared error, weighted up where pixels move, plus a small Kullback-Leibler term. Decoding
-mirrored latents must give mirrored pixels, which calms the latent space (equivariance regularisation, after
-EQ-VAE, arXiv 2502.09509).
+Loss: absolute and squared error, weighted up where pixels move, plus a small Kullback-Leibler term.
+Two things calm the latent space: decoding mirrored latents must give mirrored pixels (equivariance
+regularisation, after EQ-VAE, arXiv 2502.09509), and the decoder sees latents with noise.
 """
 
 import itertools
@@ -13,10 +13,11 @@ import torch
 from jaxtyping import Float
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from avgen.codecs.video_vae import VideoVAE
+from avgen.training.muon import Muon
 
 
 def psnr(
@@ -27,10 +28,8 @@ def psnr(
     return 10 * torch.log10(4 / error.clamp_min(1e-10))
 
 
-def motion_weight(
-    frames: Float[Tensor, "b 3 f h w"], gain: float
-) -> Float[Tensor, "b 1 f h w"]:
-    """Weights of about mean one that are ``1 + gain`` times higher where a pixel leaves its mean over time."""
+def motion_weight(frames: Float[Tensor, "b 3 f h w"], gain: float) -> Float[Tensor, "b 1 f h w"]:
+    """Weights of mean one, ``1 + gain`` times higher where a pixel leaves its mean over time."""
     away = (frames - frames.mean(2, keepdim=True)).abs().amax(1, keepdim=True)
     weight = 1 + gain * (4 * away).clamp(max=1)
     return weight / weight.mean()
@@ -49,6 +48,17 @@ def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def split_parameters(vae: VideoVAE) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Weights of hidden layers, for Muon; and biases, norms, first and last layers."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    outer = ("coder.embed.weight", "coder.head.weight")
+    for name, parameter in vae.named_parameters():
+        hidden = parameter.ndim > 1 and not name.endswith(outer)
+        (matrices if hidden else others).append(parameter)
+    return matrices, others
+
+
 class VideoVAETraining(LightningModule):
     """Trains a `VideoVAE` on batches with ``frames``; calibrates and saves it at the end.
 
@@ -57,8 +67,9 @@ class VideoVAETraining(LightningModule):
         output: Where the calibrated weights go at the end of training; nowhere if None.
         learning_rate: Peak.
         warmup_steps: Steps of linear rise.
-        weight_decay: Of AdamW, on weights of convolutions and projections.
         kl_weight: Of the Kullback-Leibler term in nats per latent value.
+        latent_noise: Noise added to latents on top, relative to their spread, so that the decoder
+            bears the errors of a generated latent.
         motion_gain: How much more moving pixels count.
         squared_weight: Of the squared error, next to the absolute error.
         calibration_batches: Batches that the normalisation is computed on.
@@ -70,9 +81,9 @@ class VideoVAETraining(LightningModule):
         *,
         output: str | None = None,
         learning_rate: float = 2e-3,
-        warmup_steps: int = 100,
-        weight_decay: float = 0.01,
-        kl_weight: float = 1e-3,
+        warmup_steps: int = 60,
+        kl_weight: float = 2e-4,
+        latent_noise: float = 0.1,
         motion_gain: float = 3.0,
         squared_weight: float = 2.0,
         calibration_batches: int = 32,
@@ -82,8 +93,8 @@ class VideoVAETraining(LightningModule):
         self.output = output
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
-        self.weight_decay = weight_decay
         self.kl_weight = kl_weight
+        self.latent_noise = latent_noise
         self.motion_gain = motion_gain
         self.squared_weight = squared_weight
         self.calibration_batches = calibration_batches
@@ -93,7 +104,8 @@ class VideoVAETraining(LightningModule):
         frames = batch["frames"]
         mean, log_variance = self.vae.posterior(frames)
         mean, log_variance = mean.float(), log_variance.float().clamp(-12, 4)
-        raw = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        floor = self.latent_noise * mean.detach().std()
+        raw = mean + (log_variance.exp() + floor.square()).sqrt() * torch.randn_like(mean)
         flips = [axis for axis in (-1, -2) if torch.rand(()) < 0.5]
         decoded = self.vae.reconstruct(raw.flip(flips)).float()
         frames = frames.flip(flips)
@@ -130,14 +142,9 @@ class VideoVAETraining(LightningModule):
             self.vae.save(Path(self.output), steps=self.trainer.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with warm-up and cosine decay over the trainer's ``max_steps``."""
-        weights = [p for p in self.parameters() if p.ndim > 1]
-        others = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": weights, "weight_decay": self.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, betas=(0.9, 0.99), fused=True)
+        """Muon with warm-up and cosine decay over the trainer's ``max_steps``."""
+        matrices, others = split_parameters(self.vae)
+        optimizer = Muon(matrices, others, lr=self.learning_rate)
         max_steps = self.trainer.max_steps
         schedule = LambdaLR(optimizer, lambda s: warmup_cosine(s, self.warmup_steps, max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""Making a dataset shard by shard: each shard is a job, done once, and done again only where it is missing."""
+"""Making a dataset shard by shard: each is a job, done once, done again only if it is missing."""
 
 import fcntl
 import hashlib
@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -21,6 +21,17 @@ from avgen.data.schema import INFO, DatasetError, DatasetInfo, read_info
 from avgen.data.shards import Example, finish, read_part, write_shard
 
 Progress = Callable[[int], None]
+
+
+class Record(TypedDict):
+    """A file that was not used, or not wholly.
+
+    The outcome is failed, damaged, duplicate, bad caption, sidecar or ignored; the reason says why.
+    """
+
+    file: str
+    outcome: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,10 @@ class Job:
 
 
 class Source(ABC):
-    """Where examples come from. Sources are hashable and travel to worker processes, so they hold settings only."""
+    """Where examples come from.
+
+    Sources are hashable and travel to worker processes, so they hold settings only.
+    """
 
     @abstractmethod
     def info(self) -> DatasetInfo:
@@ -50,13 +64,13 @@ class Source(ABC):
         """All shards, in order."""
 
     @abstractmethod
-    def open(self) -> Callable[[Job, list[dict[str, Any]]], Iterator[Example]]:
-        """Load what is heavy, once per process, and return the function that makes a job's examples.
+    def open(self) -> Callable[[Job, list[Record]], Iterator[Example]]:
+        """Load what is heavy, once per process; return what makes a job's examples.
 
         The function appends to its second argument a record of every item that gave no example.
         """
 
-    def counts(self, rows: int, records: list[dict[str, Any]]) -> dict[str, Any]:
+    def counts(self, rows: int, records: list[Record]) -> dict[str, Any]:
         """What ``dataset.json`` counts, from the number of examples and the records of all jobs."""
         return {"examples": rows, "records": len(records)}
 
@@ -68,7 +82,7 @@ def fingerprint(*values: Any) -> str:
 
 def build(
     out: Path, source: Source, *, workers: int = 0, progress: Progress | None = None
-) -> tuple[DatasetInfo, list[dict[str, Any]]]:
+) -> tuple[DatasetInfo, list[Record]]:
     """Make the missing shards of a dataset and complete it.
 
     Killed at any point, the next call makes what is missing and ends with the same files.
@@ -97,7 +111,7 @@ def build(
         parts = [read_part(out, job.shard, job.key) for job in jobs]
         records = [record for part in parts if part for record in part[1]]
         rows = sum(part[0].num_rows for part in parts if part)
-        info = DatasetInfo(**{**info.__dict__, "counts": source.counts(rows, records)})
+        info = replace(info, counts=source.counts(rows, records))
         return finish(out, [job.shard for job in jobs], info), records
 
 
@@ -121,7 +135,8 @@ def _check_folder(out: Path, info: DatasetInfo, jobs: list[Job]) -> None:
     surplus = sorted(p.name for p in out.glob("shard-*.tar") if p.name not in planned)
     if surplus:
         raise DatasetError(
-            f"{out}: already holds {surplus[0]}, beyond the {len(planned)} shards asked for; use another folder"
+            f"{out}: already holds {surplus[0]}, beyond the {len(planned)} shards asked for; "
+            "use another folder"
         )
     if not (out / INFO).is_file():
         return
@@ -152,13 +167,13 @@ def _run_all(out: Path, source: Source, jobs: Sequence[Job], workers: int) -> It
 
 
 def _run(out: Path, source: Source, job: Job) -> None:
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     make = _opened(source)
     write_shard(out, job.shard, make(job, records), key=job.key, extra=lambda: records)
 
 
 @cache
-def _opened(source: Source) -> Callable[[Job, list[dict[str, Any]]], Iterator[Example]]:
+def _opened(source: Source) -> Callable[[Job, list[Record]], Iterator[Example]]:
     return source.open()
 
 

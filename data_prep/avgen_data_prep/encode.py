@@ -38,7 +38,7 @@ class Weights:
         video_vae: Path | None = None,
         audio_codec: Path | None = None,
     ) -> "Weights":
-        """The files given by name; where none is, those of ``folder`` (default: the weights shipped with avgen).
+        """The files given; where none is, those of ``folder`` (default: shipped with avgen).
 
         Raises:
             ValueError: Neither file exists.
@@ -89,9 +89,30 @@ class LatentEncoder:
         """What a dataset records of the audio codec."""
         return CodecInfo.of(self.audio) if self.audio else None
 
+    def check(self, *, size: int, sample_rate: int) -> None:
+        """Refuse clips that the codecs cannot take, before any is made.
+
+        Raises:
+            ValueError: The size or the sample rate does not fit; names one that does.
+        """
+        if self.video and size % self.video.space_stride:
+            stride = self.video.space_stride
+            nearest = max(stride, round(size / stride) * stride)
+            raise ValueError(
+                f"size {size} is no multiple of the video codec's {stride}; use --size {nearest}"
+            )
+        if self.audio and sample_rate != self.audio.sample_rate:
+            raise ValueError(
+                f"sample rate {sample_rate} is not the audio codec's; "
+                f"use --sample-rate {self.audio.sample_rate}"
+            )
+
     @torch.inference_mode()
     def encode(self, clips: Sequence[Clip]) -> list[dict[str, np.ndarray]]:
-        """Latents of each clip: ``video`` (C, T, H, W), ``audio`` (C, L), ``codes`` (Q, L), where the stream exists.
+        """Latents of each clip, of the streams that it has.
+
+        Returns:
+            Of each clip, ``video`` (C, T, H, W), ``audio`` (C, L) and ``codes`` (Q, L).
 
         Raises:
             ValueError: Frames or sample rate do not fit the codec.
@@ -119,8 +140,8 @@ class LatentEncoder:
         assert clip.waveform is not None
         if clip.sample_rate != self.audio.sample_rate:
             raise ValueError(
-                f"sound at {clip.sample_rate} Hz, but the audio codec works at {self.audio.sample_rate} Hz; "
-                f"read or render the clip with sample_rate={self.audio.sample_rate}"
+                f"sound at {clip.sample_rate} Hz, but the audio codec works at "
+                f"{self.audio.sample_rate} Hz; read or render the clip at that rate"
             )
         waveform = torch.from_numpy(np.ascontiguousarray(clip.waveform, dtype=np.float32))
         if len(waveform) == self.audio.audio_channels:

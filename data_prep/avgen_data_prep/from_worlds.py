@@ -2,16 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from avgen import media
-from avgen.clip import Clip
 from avgen.data.schema import DatasetInfo
 from avgen.data.shards import Example
-from avgen_data_prep.build import Job, Source, fingerprint
+from avgen_data_prep.build import Job, Record, Source, fingerprint
 from avgen_data_prep.encode import LatentEncoder, Weights
+from avgen_data_prep.media_bytes import mp4_bytes
 from avgen_data_prep.worlds import WORLDS
 
 HELD_OUT_SEEDS = 1_000_000
@@ -56,7 +53,7 @@ class WorldSource(Source):
             raise ValueError("neither latents nor media asked for; give codec weights or --media")
 
     def settings(self) -> dict[str, Any]:
-        """What decides the contents of an example; the count may grow later, so it is no part of this."""
+        """What decides the contents of an example; not the count, which may grow later."""
         values = asdict(self)
         del values["count"], values["weights"]
         return values | {"worlds": list(self.worlds), "kind": "worlds"}
@@ -66,6 +63,7 @@ class WorldSource(Source):
         if self.weights is None:
             return DatasetInfo(settings=self.settings())
         encoder = LatentEncoder.load(self.weights)
+        encoder.check(size=self.size, sample_rate=self.sample_rate)
         return DatasetInfo(
             video_codec=encoder.video_info, audio_codec=encoder.audio_info, settings=self.settings()
         )
@@ -83,17 +81,17 @@ class WorldSource(Source):
                 jobs.append(Job(f"shard-{len(jobs):05d}.tar", key, items))
         return jobs
 
-    def open(self) -> Callable[[Job, list[dict[str, Any]]], Iterator[Example]]:
+    def open(self) -> Callable[[Job, list[Record]], Iterator[Example]]:
         """Load the codecs and return what renders and encodes a shard."""
         encoder = LatentEncoder.load(self.weights) if self.weights else LatentEncoder(None, None)
 
-        def make(job: Job, records: list[dict[str, Any]]) -> Iterator[Example]:
+        def make(job: Job, records: list[Record]) -> Iterator[Example]:
             for start in range(0, len(job.items), encoder.batch_size):
                 yield from self._examples(job.items[start : start + encoder.batch_size], encoder)
 
         return make
 
-    def counts(self, rows: int, records: list[dict[str, Any]]) -> dict[str, Any]:
+    def counts(self, rows: int, records: list[Record]) -> dict[str, Any]:
         """Clips of each world."""
         return {"examples": rows, "by_world": dict.fromkeys(self.worlds, self.count)}
 
@@ -112,11 +110,3 @@ class WorldSource(Source):
                 media=mp4_bytes(example.clip) if self.keep_media else None,
                 latents=arrays,
             )
-
-
-def mp4_bytes(clip: Clip) -> bytes:
-    """A clip as an MP4 file in memory."""
-    with TemporaryDirectory(prefix="avgen-") as folder:
-        path = Path(folder) / "clip.mp4"
-        media.write(path, clip)
-        return path.read_bytes()

@@ -1,4 +1,4 @@
-"""RenderedWorlds: an endless stream of freshly rendered world clips, for training codecs without files.
+"""RenderedWorlds: an endless stream of freshly rendered clips, to train codecs without files.
 
 Every batch is a pure function of (seed, step): the order depends neither on the number of workers
 nor on where a run was interrupted. A rendered clip is cut several times to pay for its rendering.
@@ -72,7 +72,7 @@ def render(settings: RenderSettings, world: str, seed: int) -> Clip:
 
 
 def cut(clip: Clip, settings: RenderSettings, start: int, num_frames: int) -> dict[str, Tensor]:
-    """Frames ``start`` to ``start + num_frames`` as tensors, and exactly the sound that belongs to them."""
+    """Frames ``start`` to ``start + num_frames`` as tensors, and exactly their sound."""
     assert clip.frames is not None
     assert clip.waveform is not None
     tensors: dict[str, Tensor] = {}
@@ -90,7 +90,7 @@ def render_batch(settings: RenderSettings, seed: int, step: int) -> dict[str, Te
     """Batch number ``step`` of the stream ``seed``: a pure function of its arguments.
 
     Returns:
-        ``frames`` ``(B, 3, F, H, W)`` in [-1, 1] and ``waveform`` ``(B, 1, S)``, as far as asked for.
+        ``frames`` ``(B, 3, F, H, W)`` in [-1, 1] and ``waveform`` ``(B, 1, S)``, if asked for.
     """
     rng = np.random.default_rng([seed, step])
     cuts: list[dict[str, Tensor]] = []

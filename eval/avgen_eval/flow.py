@@ -12,6 +12,7 @@ LEVELS = 3
 ITERATIONS = 2
 WINDOW_PX = 2.5
 MIN_TEXTURE = 4e-5
+MAX_SHARE = 0.125
 CHUNK = 256
 
 
@@ -46,8 +47,8 @@ def optical_flow(grey: np.ndarray) -> np.ndarray:
     Returns:
         ``(F - 1, 2, h, w)`` (down, right): what is at p in the later frame was at ``p - flow`` in the earlier
         one. Zero where there is no texture, and scaled down to zero where moving the earlier frame along it
-        does not bring it closer to the later one (a light that comes on, a cut). Displacements above about a
-        sixth of the frame are not found.
+        does not bring it closer to the later one (a light that comes on, a cut). Displacements above an eighth
+        of the frame's height are taken for errors and set to zero.
     """
     pairs = [_flow(grey[i : i + CHUNK + 1]) for i in range(0, len(grey) - 1, CHUNK)]
     return np.concatenate(pairs) if pairs else np.zeros((0, 2, *grey.shape[1:]), np.float32)
@@ -72,7 +73,8 @@ def _flow(grey: np.ndarray) -> np.ndarray:
         flow = _resize(flow, level.shape[1:])
         for _ in range(ITERATIONS):
             flow = _refine(level[:-1], level[1:], flow)
-    return flow * _explained(pyramid[0], flow)[:, None]
+    size = np.sqrt((flow**2).sum(axis=1))
+    return flow * (_explained(pyramid[0], flow) * (size <= grey.shape[1] * MAX_SHARE))[:, None]
 
 
 def _explained(grey: np.ndarray, flow: np.ndarray) -> np.ndarray:
@@ -83,7 +85,8 @@ def _explained(grey: np.ndarray, flow: np.ndarray) -> np.ndarray:
     change = _smooth((grey[1:] - grey[:-1]) ** 2, WINDOW_PX)
     rest = _smooth((grey[1:] - warp(grey[:-1], flow)) ** 2, WINDOW_PX)
     noise = np.median(change, axis=(1, 2), keepdims=True)
-    return np.clip((change - rest) / np.maximum(change - noise, 0.1 * noise + 1e-6), 0, 1)
+    unexplained = np.maximum(rest - noise, 0) / np.maximum(change - noise, 1e-6)
+    return np.where(change > noise, np.clip(1 - unexplained, 0, 1), 1)
 
 
 def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ MIN_RISE_DB = 3.0
 MIN_SHARE = 0.12
 REFRACTORY = 0.05
 TOP_BANDS = 11
+BLOCK = 4096
 NOISE_FACTOR = 5.0
 EDGE = 0.005
 SEARCH = (0.006, 0.020)
@@ -59,12 +60,12 @@ def onset_strength(waveform: np.ndarray, sample_rate: int) -> Curve:
     Raises:
         ValueError: The waveform has a wrong shape or values that are not finite.
     """
-    mono = _mono(waveform)
+    mono = to_mono(waveform)
     hop, width = max(1, round(HOP * sample_rate)), max(8, round(WINDOW * sample_rate))
     steps = max(1, -(-len(mono) // hop))
     if not len(mono) or np.sqrt(np.mean(mono**2)) < 10 ** (SILENCE_DB / 20):
         return Curve(np.zeros(steps), hop / sample_rate)
-    power = _band_power(mono, sample_rate, hop, width, steps)
+    power = _windowed_power(mono, sample_rate, hop, width, steps)
     level = 10 * np.log10(power + 1e-12)
     level = np.maximum(level, level.max() - RANGE_DB)
     lag = round(width / hop)
@@ -89,7 +90,7 @@ def find_onsets(waveform: np.ndarray, sample_rate: int) -> tuple[list[float], li
     height = max(MIN_RISE_DB, MIN_SHARE * float(curve.values.max()), noise_level(curve, NOISE_FACTOR))
     padded = np.concatenate([[0.0], curve.values, [0.0]])
     peaks, _ = find_peaks(padded, height=height, distance=max(1, round(REFRACTORY / curve.step)))
-    energy = _cumulative_energy(_mono(waveform), sample_rate)
+    energy = _cumulative_energy(to_mono(waveform), sample_rate)
     times = [_sharpest_rise(energy, sample_rate, curve.step * float(peak - 1)) for peak in peaks]
     return times, padded[peaks].tolist()
 
@@ -135,7 +136,7 @@ def _sharpest_rise(energy: np.ndarray, sample_rate: int, time: float) -> float:
     return (first + int(np.argmax((after + floor) / (before + floor)))) / sample_rate
 
 
-def _mono(waveform: np.ndarray) -> np.ndarray:
+def to_mono(waveform: np.ndarray) -> np.ndarray:
     array = np.asarray(waveform, dtype=np.float64)
     if array.ndim not in (1, 2):
         raise ValueError(f"waveform of shape {array.shape} must be (channels, samples) or (samples,)")
@@ -144,21 +145,43 @@ def _mono(waveform: np.ndarray) -> np.ndarray:
     return array.mean(axis=0) if array.ndim == 2 else array
 
 
-def _band_power(mono: np.ndarray, sample_rate: int, hop: int, width: int, steps: int) -> np.ndarray:
+def _windowed_power(mono: np.ndarray, sample_rate: int, hop: int, width: int, steps: int) -> np.ndarray:
     """Power per band of the windows that begin at ``hop * i - width``, ``i`` from 0; silence outside the clip."""
     lag = round(width / hop)
     padded = np.pad(mono, (lag * hop, hop * (steps + lag) + width - len(mono)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, width)[::hop][: steps + lag]
-    size = 1 << (max(width, sample_rate // 30) - 1).bit_length()
-    spectrum = np.abs(np.fft.rfft(windows * np.hanning(width), size)) ** 2 / np.hanning(width).sum() ** 2
-    return spectrum @ _mel_filters(sample_rate, size).T
+    filters = mel_filters(sample_rate, fft_size(width, sample_rate // 30), NUM_BANDS)
+    return band_power(padded, np.hanning(width), hop, filters)[: steps + lag]
+
+
+def band_power(padded: np.ndarray, taper: np.ndarray, hop: int, filters: np.ndarray) -> np.ndarray:
+    """Power in each band of each window, ``(windows, bands)``; a full-scale sine has about -6 dB.
+
+    Args:
+        padded: Samples ``(S,)``; windows begin at every multiple of ``hop`` and lie inside.
+        taper: Window function.
+        hop: Samples between windows.
+        filters: ``(bands, bins)``; the bins decide the size of the Fourier transform.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(taper))[::hop]
+    size = 2 * (filters.shape[1] - 1)
+    power = np.empty((len(windows), len(filters)))
+    for start in range(0, len(windows), BLOCK):
+        block = np.fft.rfft(windows[start : start + BLOCK] * (taper / taper.sum()), size)
+        power[start : start + BLOCK] = np.abs(block) ** 2 @ filters.T
+    return power
+
+
+def fft_size(*lengths: int) -> int:
+    """The smallest power of two that none of the lengths exceeds."""
+    return 1 << (max(lengths) - 1).bit_length()
 
 
 @lru_cache(maxsize=8)
-def _mel_filters(sample_rate: int, size: int) -> np.ndarray:
+def mel_filters(sample_rate: int, size: int, num_bands: int) -> np.ndarray:
+    """Triangular mel filters from 60 Hz up, ``(bands, size / 2 + 1)``."""
     from librosa.filters import mel
 
-    return mel(sr=sample_rate, n_fft=size, n_mels=NUM_BANDS, fmin=60.0, norm=None).astype(np.float64)
+    return mel(sr=sample_rate, n_fft=size, n_mels=num_bands, fmin=60.0, norm=None).astype(np.float64)
 
 
 def _recent_maximum(level: np.ndarray, steps: int) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""A tiny Lightning run that logs which examples each step saw; started as a process and killed by the tests."""
+"""A tiny Lightning run that logs which examples each step saw; the tests start and kill it."""
 
 import os
 import signal
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ class Probe(LightningModule):
         noise = torch.randn(2, generator=torch.Generator().manual_seed(batch.step))
         loss = (batch.video.mean((0, 2, 3, 4)) - self.weight * noise).square().sum()
         texts = "/".join(caption.text for caption in batch.captions)
-        self.file.write(f"{batch.step} {','.join(batch.ids)} {texts} {loss.item().hex()}\n")
+        self.file.write(f"{batch.step} {','.join(batch.ids)} {texts} {float(loss).hex()}\n")
         self.file.flush()
         if batch.step == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,8 +37,10 @@ class Probe(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.1)
 
 
-def run(folder: Path, work: Path, kill_at: int, max_steps: int, workers: int) -> None:
+def run(folder: Path, work: Path, kill_at: int, max_steps: int) -> None:
     """Train to ``max_steps``, from the last checkpoint where there is one."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     checkpoint = ModelCheckpoint(work, every_n_train_steps=1, save_last=True, save_top_k=0)
     trainer = Trainer(
         max_steps=max_steps,
@@ -51,14 +52,7 @@ def run(folder: Path, work: Path, kill_at: int, max_steps: int, workers: int) ->
         limit_val_batches=0,
     )
     last = work / "last.ckpt"
-    module = LatentDataModule([str(folder)], batch_size=4, seed=7, num_workers=workers)
+    module = LatentDataModule([str(folder)], batch_size=4, seed=7)
     trainer.fit(
         Probe(work / "log.txt", kill_at), module, ckpt_path=str(last) if last.exists() else None
     )
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    folder, work, kill_at, max_steps, workers = sys.argv[1:]
-    run(Path(folder), Path(work), int(kill_at), int(max_steps), int(workers))

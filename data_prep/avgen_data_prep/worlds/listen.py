@@ -13,7 +13,7 @@ LOWEST, HIGHEST = 50.0, 7_600.0
 NUM_BANDS = 14
 FLOOR_DB = -42.0
 SILENCE = 1e-3
-RISE_DB = 5.0
+RISE_DB = 4.5
 QUIETEST_DB = -26.0
 REFINE = 0.02
 STEP = 0.006
@@ -28,12 +28,16 @@ def band_edges(sample_rate: int, num_bands: int = NUM_BANDS) -> np.ndarray:
 def band_energies(
     waveform: np.ndarray, sample_rate: int, hop: float = HOP, window: float = WINDOW
 ) -> np.ndarray:
-    """Energy in each band around each multiple of ``hop`` seconds, ``(N, K)``."""
+    """Energy in each band around each multiple of ``hop`` seconds, ``(N, K)``.
+
+    Windows that would pass an end are moved inside, so that ends do not sound like clicks.
+    """
     length = max(8, round(window * sample_rate))
     times = np.arange(0.0, len(waveform) / sample_rate, hop)
-    starts = np.rint(times * sample_rate).astype(int)
-    padded = np.pad(waveform, (length // 2, length))
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, length)[starts]
+    waveform = np.pad(waveform, (0, max(0, length - len(waveform))))
+    starts = np.rint(times * sample_rate).astype(int) - length // 2
+    starts = np.clip(starts, 0, len(waveform) - length)
+    pieces = np.lib.stride_tricks.sliding_window_view(waveform, length)[starts]
     size = 2 ** int(np.ceil(np.log2(4 * length)))
     spectrum = np.abs(np.fft.rfft(pieces * np.hanning(length), size)) ** 2
     bins = np.searchsorted(np.fft.rfftfreq(size, 1 / sample_rate), band_edges(sample_rate))

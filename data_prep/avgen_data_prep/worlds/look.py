@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from avgen_data_prep.worlds.palette import PALETTE
+from avgen_data_prep.worlds.palette import BACKGROUNDS, FLOORS, PALETTE
 
 MIN_CHROMA = 62.0
+QUIET_CHROMA, TONE_REACH = 20.0, 40.0
 SOLID = 0.8
 NEIGHBOURS = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))], dtype=bool)
 
@@ -21,17 +22,38 @@ def hues(rgb: np.ndarray) -> np.ndarray:
     return np.arctan2(np.sqrt(3.0) * (green - blue), 2.0 * red - green - blue)
 
 
+def soften(frames: np.ndarray) -> np.ndarray:
+    """Frames averaged over about 3 of 64 pixels each way, against noise; float32."""
+    width = max(1, 2 * round(frames.shape[1] / 64) + 1)
+    return ndimage.uniform_filter(frames.astype(np.float32), (0, width, width, 0), mode="nearest")
+
+
 def name_colours(frames: np.ndarray, min_chroma: float = MIN_CHROMA) -> np.ndarray:
-    """Index into `PALETTE` of the nearest hue of each pixel, -1 where it is grey: ``(F, H, W)``."""
-    rgb = frames.astype(np.float32)
+    """Index into `PALETTE` of the nearest hue of each pixel, -1 where it is none: ``(F, H, W)``.
+
+    Pixels of little chroma have no hue, nor have those near a tone of background or floor.
+    """
+    rgb = soften(frames)
     chroma = rgb.max(axis=-1) - rgb.min(axis=-1)
     names = np.full(chroma.shape, -1, dtype=np.int8)
     vivid = chroma >= min_chroma
+    for tone in (*BACKGROUNDS.values(), *FLOORS.values()):
+        if max(tone) - min(tone) > QUIET_CHROMA:
+            away = rgb[vivid] - np.asarray(tone, dtype=np.float32)
+            vivid[vivid] = np.einsum("pc,pc->p", away, away) > TONE_REACH**2
     palette = hues(np.array(list(PALETTE.values()), dtype=np.float32))
     turn = hues(rgb[vivid])[:, None] - palette
     away = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
     names[vivid] = away.argmin(axis=1)
     return names
+
+
+def thick_area(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask ``(F, H, W)`` that survive taking thin lines, such as edges, away: ``(F,)``."""
+    width = max(1, 2 * round(mask.shape[1] / 64) + 1)
+    core = ndimage.minimum_filter(mask, (0, width, width), mode="nearest")
+    opened = ndimage.maximum_filter(core, (0, width, width), mode="nearest")
+    return (opened & mask).sum(axis=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -95,13 +117,15 @@ class Bends:
 
     Attributes:
         times: Seconds, ``(N,)``.
+        place: Position at that time, ``(N,)``.
         before: Velocity just before, ``(N,)``.
         jump: Change of velocity, ``(N,)``; NaN where too few frames are known.
-        gain: Squared error that allowing the jump saves, ``(N,)``.
+        gain: Squared error that the kink saves against free motion, pulled or not, ``(N,)``.
         error: Squared error that remains, ``(N,)``.
     """
 
     times: np.ndarray
+    place: np.ndarray
     before: np.ndarray
     jump: np.ndarray
     gain: np.ndarray
@@ -142,11 +166,11 @@ def find_bends(
     basis = np.stack([np.ones_like(since), since, np.maximum(since, 0.0)], axis=-1)
     basis *= known[..., None]
     kinked, error = least_squares(basis, target)
-    plain = np.where(known, value - 0.5 * pull_before * since**2, 0.0)
-    _, plain_error = least_squares(basis[..., :2], plain)
+    smooth = [np.where(known, value - 0.5 * pull * since**2, 0.0) for pull in (pull_before, 0.0)]
+    plain_error = np.minimum(*(least_squares(basis[..., :2], plain)[1] for plain in smooth))
     enough = ((known & (since < 0)).sum(axis=1) >= 2) & ((known & (since >= 0)).sum(axis=1) >= 2)
     jump = np.where(enough, kinked[:, 2], np.nan)
-    return Bends(times, kinked[:, 1], jump, plain_error - error, error)
+    return Bends(times, kinked[:, 0], kinked[:, 1], jump, plain_error - error, error)
 
 
 def least_squares(basis: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

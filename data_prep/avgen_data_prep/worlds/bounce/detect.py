@@ -7,6 +7,7 @@ materials are told by comparing each sound with the world's own.
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import maximum_filter1d
 
 from avgen.clip import Clip
 from avgen_data_prep.worlds import listen, look
@@ -20,9 +21,10 @@ NAME = "bounce"
 LEAST_AREA, MOST_AREA = 0.35, 2.2
 STRAY = 0.3
 REACH = 0.16
-MIN_JUMP_Y, MIN_JUMP_X = 0.3, 0.25
+MIN_JUMP_Y, MIN_JUMP_X, MIN_FALL = 0.3, 0.25, 0.2
+MIN_GAIN = 5e-5
 NEAR = 0.09
-MIN_GAP = 0.1
+MIN_GAP, MIN_AXIS_GAP = 0.1, 0.2
 PRINT_LENGTH = 0.09
 
 
@@ -65,7 +67,7 @@ def has_strangers(names: np.ndarray, truth: dict[str, Any], scale: np.ndarray) -
     smallest = min(item["area"] for item in truth["objects"]) * scale.prod()
     described = [list(PALETTE).index(item["colour"]) for item in truth["objects"]]
     others = [index for index in range(len(PALETTE)) if index not in described]
-    areas = np.array([(names == index).sum(axis=(1, 2)) for index in others])
+    areas = np.array([look.thick_area(names == index) for index in others])
     return areas.max(axis=0) > STRAY * smallest
 
 
@@ -73,35 +75,37 @@ def find_hits(blob: look.Blob, item: dict[str, Any], scale: np.ndarray, fps: flo
     """Seconds at which an object hits the floor or a wall."""
     x = look.fill_gaps(blob.x / scale[0], 2)
     y = look.fill_gaps(blob.y / scale[1], 2)
-    if np.isnan(x).sum() > 0.8 * len(x):
-        return []
-    half_width, half_height = item["half_extent"]
-    times, strengths = [], []
-    frame_times = np.arange(len(x)) / fps
+    hits = floor_hits(y, item["half_extent"][1], fps) + wall_hits(x, item["half_extent"][0], fps)
+    return listen.thin([time for time, _ in hits], [gain for _, gain in hits], MIN_GAP)
+
+
+def floor_hits(y: np.ndarray, half_height: float, fps: float) -> list[tuple[float, float]]:
+    """Kinks upwards near the floor, after which the object flies on or rests: seconds and gain."""
+    hits = []
     for after in (GRAVITY, 0.0):
         bends = look.find_bends(y, fps, reach=REACH, pull_before=GRAVITY, pull_after=after)
-        low = np.interp(bends.times, frame_times, y) + half_height > FLOOR - NEAR
-        good = low & (bends.jump < -MIN_JUMP_Y) & (bends.before > 0.0)
-        found = peaks(bends, good, fps)
-        times += [float(bends.times[i]) for i in found]
-        strengths += [float(bends.gain[i]) for i in found]
+        low = bends.place + half_height > FLOOR - NEAR
+        hits += strongest(bends, low & (bends.jump < -MIN_JUMP_Y) & (bends.before > MIN_FALL))
+    times, gains = [time for time, _ in hits], [gain for _, gain in hits]
+    kept = listen.thin(times, gains, MIN_AXIS_GAP)
+    return [(time, gain) for time, gain in hits if time in kept]
+
+
+def wall_hits(x: np.ndarray, half_width: float, fps: float) -> list[tuple[float, float]]:
+    """Kinks away from a wall nearby that turn the object round: seconds and gain."""
     bends = look.find_bends(x, fps, reach=REACH, pull_before=0.0, pull_after=0.0)
-    place = np.interp(bends.times, frame_times, x)
-    right = (place + half_width > RIGHT_WALL - NEAR) & (bends.jump < -MIN_JUMP_X)
-    left = (place - half_width < LEFT_WALL + NEAR) & (bends.jump > MIN_JUMP_X)
-    returns = np.sign(bends.before) != np.sign(bends.before + bends.jump)
-    found = peaks(bends, (right | left) & returns, fps)
-    times += [float(bends.times[i]) for i in found]
-    strengths += [float(bends.gain[i]) for i in found]
-    return listen.thin(times, strengths, MIN_GAP)
+    right = (bends.place + half_width > RIGHT_WALL - NEAR) & (bends.jump < -MIN_JUMP_X)
+    left = (bends.place - half_width < LEFT_WALL + NEAR) & (bends.jump > MIN_JUMP_X)
+    turned = bends.before * (bends.before + bends.jump) < 0.0
+    return strongest(bends, (right | left) & turned)
 
 
-def peaks(bends: look.Bends, good: np.ndarray, fps: float) -> np.ndarray:
-    """Indices of admissible kinks that save most error within a tenth of a second."""
-    gain = np.where(good, bends.gain, 0.0)
-    width = round(MIN_GAP / (bends.times[1] - bends.times[0])) * 2 + 1
-    top = gain == look.ndimage.maximum_filter1d(gain, width)
-    return np.flatnonzero(top & (gain > 2.0 * bends.error) & (gain > 0))
+def strongest(bends: look.Bends, good: np.ndarray) -> list[tuple[float, float]]:
+    """Admissible kinks that save most error within `MIN_AXIS_GAP`: seconds and gain."""
+    gain = np.where(good & (bends.gain > np.maximum(2.0 * bends.error, MIN_GAIN)), bends.gain, 0.0)
+    width = 2 * round(MIN_AXIS_GAP / (bends.times[1] - bends.times[0])) + 1
+    top = (gain > 0.0) & (gain == maximum_filter1d(gain, width))
+    return [(float(bends.times[i]), float(bends.gain[i])) for i in np.flatnonzero(top)]
 
 
 def material_accuracy(

@@ -88,16 +88,15 @@ def pads_seen(frames: np.ndarray, truth: dict[str, Any]) -> tuple[np.ndarray, np
     names = look.name_colours(frames, MIN_CHROMA)
     order = [list(PALETTE).index(item["colour"]) for item in truth["objects"]]
     pixels = frames.shape[1] * frames.shape[2]
-    seen, inside = [], np.zeros(len(frames))
+    seen, strange = [], names >= 0
     for index, item in zip(order, truth["objects"], strict=True):
         expected = AREAS[item["shape"]] * item["radius"] ** 2 * pixels
         blob = look.find_blob(pad_window(names[..., None], item, 1.2)[..., 0] == index)
         plausible = (blob.area >= LEAST_AREA * expected) & (blob.area <= MOST_AREA * expected)
         seen.append(plausible & (blob.solid >= look.SOLID))
-        inside += blob.area
+        pad_window(strange[..., None], item, 1.25)[...] = False
     smallest = min(AREAS[o["shape"]] * o["radius"] ** 2 for o in truth["objects"]) * pixels
-    stray = (names >= 0).sum(axis=(1, 2)) - inside
-    return np.array(seen), stray <= STRAY * smallest
+    return np.array(seen), look.thick_area(strange) <= STRAY * smallest
 
 
 def pad_accuracy(glows: np.ndarray, fps: float, truth: dict[str, Any]) -> float:

@@ -1,0 +1,80 @@
+"""A network together with its text encoder: what is trained jointly, saved in one file and loaded again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from avgen import checkpoint
+from avgen.model.config import ModelConfig
+from avgen.model.dual_stream import DualStreamTransformer
+from avgen.ops.attention import Backend
+from avgen.text.base import TextEncoder
+from avgen.text.byte_encoder import ByteTextEncoder
+from avgen.text.hf import HuggingFaceTextEncoder
+
+KIND = "joint"
+TEXT_ENCODERS: dict[str, type[TextEncoder]] = {"bytes": ByteTextEncoder, "huggingface": HuggingFaceTextEncoder}
+
+
+class Network(nn.Module):
+    """The transformer and its text encoder.
+
+    Args:
+        config: Shape of the transformer.
+        text: Name and arguments of the text encoder, for example ``{"name": "bytes", "depth": 2}``.
+        backend: Attention backend.
+        codecs: SHA-256 of the codecs whose latents the network reads, by stream name; empty while untrained.
+
+    Raises:
+        ValueError: An unknown text encoder.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        text: Mapping[str, Any] | None = None,
+        *,
+        backend: Backend = "auto",
+        codecs: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        arguments = {"name": "bytes", "width": config.text_width, **(text or {})}
+        if arguments["name"] not in TEXT_ENCODERS:
+            raise ValueError(
+                f"text encoder {arguments['name']!r} is unknown; use one of {', '.join(TEXT_ENCODERS)}"
+            )
+        self.text_arguments = dict(arguments)
+        self.codecs = dict(codecs or {})
+        self.model = DualStreamTransformer(config, backend)
+        self.text_encoder = TEXT_ENCODERS[arguments.pop("name")](**arguments)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Shape of the transformer."""
+        return self.model.config
+
+    def save(self, path: str | Path, **provenance: Any) -> str:
+        """Write the weights with all that is needed to load them; returns their SHA-256."""
+        config = {
+            "model": self.config.to_dict(),
+            "text": self.text_arguments,
+            "codecs": self.codecs,
+            "provenance": provenance,
+        }
+        return checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+
+    @classmethod
+    def from_file(cls, path: str | Path, *, backend: Backend = "auto") -> "Network":
+        """Read weights written by `save`.
+
+        Raises:
+            CheckpointError: The file cannot be used; see `avgen.checkpoint.load`.
+        """
+        config, tensors = checkpoint.load(path, kind=KIND)
+        network = cls(
+            ModelConfig.from_dict(config["model"]), config["text"], backend=backend, codecs=config["codecs"]
+        )
+        network.load_state_dict(tensors)
+        return network

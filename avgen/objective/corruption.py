@@ -1,0 +1,56 @@
+"""What noise is for a stream, and what its prediction is compared with: continuous latents, or codes.
+
+Letters: B batch, N tokens, A numbers per token, Q codebooks, V codebook entries.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from avgen import flow
+from avgen.model.config import StreamConfig
+
+
+class Corrupted(NamedTuple):
+    """Noisy tokens for the network, and what is needed to score its prediction."""
+
+    tokens: Tensor
+    target: Tensor
+    scored: Tensor
+
+
+def corrupt(
+    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, generator: torch.Generator
+) -> Corrupted:
+    """Noise at level ``sigma`` ``(B,)``; given tokens ``(N,)`` stay clean and are not scored."""
+    function = _mask_codes if stream.codebooks else _noise_latents
+    return function(stream, clean, sigma, given, generator)
+
+
+def token_loss(stream: StreamConfig, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    """Loss of each token ``(B, N)``: mean squared velocity error, or mean cross-entropy of its masked codes."""
+    if not stream.codebooks:
+        return (prediction.float() - corrupted.target).square().mean(-1)
+    scored = corrupted.scored
+    entropy = F.cross_entropy(prediction.float().flatten(0, 2), corrupted.target.flatten(), reduction="none")
+    return (entropy.view(scored.shape) * scored).sum(-1) / scored.sum(-1).clamp(min=1)
+
+
+def _noise_latents(
+    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, generator: torch.Generator
+) -> Corrupted:
+    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    noisy = flow.add_noise(clean, noise, sigma[:, None, None].to(clean))
+    tokens = torch.where(given[None, :, None], clean, noisy)
+    return Corrupted(tokens, flow.velocity(clean, noise), (~given)[None].expand(clean.shape[:2]))
+
+
+def _mask_codes(
+    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, generator: torch.Generator
+) -> Corrupted:
+    """Each code is masked with probability sigma (masked generative modelling, Chang et al. 2022, arXiv 2202.04200)."""
+    chance = torch.rand(clean.shape, generator=generator).to(sigma.device)
+    masked = (chance < sigma[:, None, None]) & ~given[None, :, None]
+    return Corrupted(clean.masked_fill(masked, stream.codebook_size), clean, masked)

@@ -1,0 +1,272 @@
+"""AVPipeline: captions in, clips out."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import avgen
+from avgen import clock
+from avgen.caption import Event, TimedCaption
+from avgen.checkpoint import CheckpointError
+from avgen.clip import Clip
+from avgen.codecs.audio_codec import SeanetAudioCodec
+from avgen.codecs.base import AudioCodec, VideoCodec
+from avgen.codecs.video_vae import VideoVAE
+from avgen.model.bundle import Network
+from avgen.model.layout import Layout
+from avgen.ops.attention import Backend
+from avgen.pipeline.canvas import Canvas, lay_out, pixels, put_back, to_frames
+from avgen.pipeline.request import Request, as_request
+from avgen.sampling.guidance import Guidance
+from avgen.sampling.sampler import Given, Sampler
+from avgen.sampling.solvers import SolverName
+
+PACKAGED = Path(avgen.__file__).parent / "weights"
+MODEL_FILE, VIDEO_FILE, AUDIO_FILE = "model.safetensors", "video_vae.safetensors", "audio_codec.safetensors"
+DEFAULT_GUIDANCE = Guidance(text=2.0, time=1.0)
+ProgressCallback = Callable[[int, int], None]
+
+
+class AVPipeline(nn.Module):
+    """Text encoder, transformer and codecs as one callable.
+
+    Args:
+        network: Transformer and text encoder.
+        video_codec: Codec whose latents the network was trained on.
+        audio_codec: Likewise for sound.
+
+    Raises:
+        CheckpointError: A codec is not the one that the network was trained with.
+    """
+
+    def __init__(self, network: Network, video_codec: VideoCodec, audio_codec: AudioCodec) -> None:
+        super().__init__()
+        for name, codec in (("video", video_codec), ("audio", audio_codec)):
+            expected = network.codecs.get(name)
+            if expected is not None and expected != codec.identity:
+                raise CheckpointError(
+                    f"the network was trained on {name} latents of codec {expected[:12]}, but the {name} codec given is "
+                    f"{codec.identity[:12]}; use the codec file that came with the network"
+                )
+        self.network, self.video_codec, self.audio_codec = network, video_codec, audio_codec
+        self.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path = "tiny", *, device: str | torch.device = "cpu", backend: Backend = "auto"
+    ) -> "AVPipeline":
+        """Load weights that ship with avgen by name, a folder, or a Hugging Face hub id (``owner/name``).
+
+        Raises:
+            CheckpointError: Files are missing or cannot be used.
+        """
+        folder = find_weights(name)
+        network = Network.from_file(folder / MODEL_FILE, backend=backend)
+        video = VideoVAE.from_file(folder / VIDEO_FILE)
+        audio = SeanetAudioCodec.from_file(folder / AUDIO_FILE)
+        return cls(network, video, audio).to(device)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the three files that `from_pretrained` reads."""
+        folder = Path(folder)
+        self.network.save(folder / MODEL_FILE)
+        self.video_codec.save(folder / VIDEO_FILE)  # type: ignore[operator]
+        self.audio_codec.save(folder / AUDIO_FILE)  # type: ignore[operator]
+
+    def __call__(
+        self,
+        prompt: str | TimedCaption,
+        *,
+        events: Sequence[Event] = (),
+        duration: float | None = None,
+        image: np.ndarray | None = None,
+        video: Clip | None = None,
+        audio: Clip | None = None,
+        prefix: Clip | None = None,
+        seed: int = 0,
+        steps: int = 16,
+        guidance: Guidance | float | None = None,
+        solver: SolverName = "euler",
+        progress: ProgressCallback | None = None,
+    ) -> Clip:
+        """Make one clip.
+
+        Args:
+            prompt: Description of the whole clip, or a caption with events.
+            events: What happens when.
+            duration: Seconds, snapped to 1 + 4k frames.
+            image: First frame, ``(H, W, 3)`` uint8.
+            video: Clip that gets a new sound.
+            audio: Clip whose sound gets a picture.
+            prefix: Clip that is continued; ``duration`` includes it.
+            seed: Same seed, same clip, whatever else is in the batch.
+            steps: Sampling steps.
+            guidance: Guiders, or the text scale alone.
+            solver: ``euler`` or ``heun``.
+            progress: Called with steps done and steps in all; an exception raised in it stops the sampling.
+
+        Raises:
+            ValueError: A request that cannot be met, with what to change.
+        """
+        media = {"image": image, "video": video, "audio": audio, "prefix": prefix}
+        request = as_request(prompt, events, duration=duration, seed=seed, **media)
+        return self.generate([request], steps=steps, guidance=guidance, solver=solver, progress=progress)[0]
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        requests: Sequence[Request],
+        *,
+        steps: int = 16,
+        guidance: Guidance | float | None = None,
+        solver: SolverName = "euler",
+        batch_size: int = 16,
+        progress: ProgressCallback | None = None,
+    ) -> list[Clip]:
+        """Make several clips; those of one shape and task run in batches. Order is kept."""
+        guiders = Guidance(text=guidance) if isinstance(guidance, (int, float)) else guidance or DEFAULT_GUIDANCE
+        sampler = Sampler(steps=steps, solver=solver, guidance=guiders)
+        groups: dict[Any, list[int]] = defaultdict(list)
+        for i, request in enumerate(requests):
+            frames = request.num_frames(self.video_codec.time_stride)
+            groups[frames, request.height, request.width, request.fps, str(request.task())].append(i)
+        clips: dict[int, Clip] = {}
+        for indices in groups.values():
+            for start in range(0, len(indices), batch_size):
+                chunk = indices[start : start + batch_size]
+                made = self._generate_batch([requests[i] for i in chunk], sampler, progress)
+                clips.update(zip(chunk, made, strict=True))
+        return [clips[i] for i in range(len(requests))]
+
+    def _generate_batch(
+        self, requests: list[Request], sampler: Sampler, progress: ProgressCallback | None
+    ) -> list[Clip]:
+        layout = self.layout(requests[0])
+        captions = [request.caption(layout.duration) for request in requests]
+        canvases = [self._canvas(request, layout) for request in requests]
+        given = self._given(requests[0], layout, canvases)
+        generators = [torch.Generator().manual_seed(request.seed) for request in requests]
+        with self._precision():
+            text = self.network.text_encoder(captions)
+            empty = self.network.text_encoder([captions[0].replace(text="", events=())])
+            tokens: dict[str, Tensor] = {}
+            for state in sampler.run(self.network.model, layout, text, empty, generators, given):
+                tokens = state.tokens
+                if progress is not None:
+                    progress(state.step, state.num_steps)
+        media = self._decode(layout, tokens)
+        clips = []
+        for i, (request, caption) in enumerate(zip(requests, captions, strict=True)):
+            clip = Clip(
+                frames=to_frames(media["video"][i]),
+                fps=request.fps,
+                waveform=media["audio"][i].float().clamp(-1, 1).cpu().numpy(),
+                sample_rate=self.audio_codec.sample_rate,
+                caption=caption,
+                request=request.to_dict() | {"steps": sampler.steps, "solver": sampler.solver},
+            )
+            clips.append(put_back(clip, canvases[i], *self._given_lengths(layout, given)))
+        return clips
+
+    def layout(self, request: Request) -> Layout:
+        """Layout of the clip that a request asks for.
+
+        Raises:
+            ValueError: A size that the codec cannot make.
+        """
+        codec = self.video_codec
+        patch = self.network.config.streams["video"].patch
+        unit = codec.space_stride * patch
+        if request.height % unit or request.width % unit:
+            raise ValueError(f"size {request.height}x{request.width} must be a multiple of {unit} pixels")
+        frames = request.num_frames(codec.time_stride)
+        duration = clock.duration(frames, request.fps)
+        rate = clock.as_rate(self.audio_codec.sample_rate) / self.audio_codec.hop
+        steps = clock.latent_steps(frames, codec.time_stride)
+        shapes = {
+            "video": (steps, request.height // codec.space_stride, request.width // codec.space_stride),
+            "audio": (clock.count(duration, rate),),
+        }
+        return Layout.of_shapes(
+            self.network.config,
+            shapes,
+            fps=request.fps,
+            time_stride=codec.time_stride,
+            audio_rate=rate,
+            duration=duration,
+        )
+
+    def _canvas(self, request: Request, layout: Layout) -> Canvas:
+        return lay_out(
+            request,
+            clock.frames_from_latent_steps(layout.grids["video"].shape[0], self.video_codec.time_stride),
+            sample_rate=self.audio_codec.sample_rate,
+            channels=self.audio_codec.audio_channels,
+            num_samples=len(layout.grids["audio"]) * self.audio_codec.hop,
+        )
+
+    def _given(self, request: Request, layout: Layout, canvases: list[Canvas]) -> dict[str, Given]:
+        masks, device = layout.given(request.task()), self.device
+        given = {}
+        if bool(masks["video"].any()):
+            frames = torch.cat([pixels(canvas.frames) for canvas in canvases if canvas.frames is not None])
+            latents = self.video_codec.encode(frames.to(device))
+            given["video"] = Given(layout.tokens("video", latents), masks["video"].to(device))
+        if bool(masks["audio"].any()):
+            stacked = np.stack([canvas.waveform for canvas in canvases if canvas.waveform is not None])
+            waveform = torch.from_numpy(stacked).to(device)
+            discrete = self.network.config.streams["audio"].codebooks
+            encode = self.audio_codec.encode_codes if discrete else self.audio_codec.encode
+            given["audio"] = Given(layout.tokens("audio", encode(waveform)), masks["audio"].to(device))
+        return given
+
+    def _given_lengths(self, layout: Layout, given: dict[str, Given]) -> tuple[int, int]:
+        """Frames and waveform samples from the start that given tokens cover."""
+        steps, samples = 0, 0
+        if "video" in given:
+            per_step = len(layout.grids["video"]) // layout.grids["video"].shape[0]
+            steps = int(given["video"].mask.sum()) // per_step
+        if "audio" in given:
+            samples = int(given["audio"].mask.sum()) * self.audio_codec.hop
+        return clock.frames_from_latent_steps(steps, self.video_codec.time_stride) if steps else 0, samples
+
+    def _decode(self, layout: Layout, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+        audio = layout.latents("audio", tokens["audio"])
+        if self.network.config.streams["audio"].codebooks:
+            audio = self.audio_codec.latents_from_codes(audio)
+        return {
+            "video": self.video_codec.decode(layout.latents("video", tokens["video"])),
+            "audio": self.audio_codec.decode(audio),
+        }
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    def _precision(self) -> torch.autocast:
+        enabled = self.device.type == "cuda" or bool(torch.backends.mkldnn.is_available())
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+
+def find_weights(name: str | Path) -> Path:
+    """Folder of weights: one that exists, one that ships with avgen, or one fetched from the Hugging Face hub.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if (PACKAGED / name).is_dir():
+        return PACKAGED / name
+    if str(name).count("/") == 1 and not Path(name).parent.exists():
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(str(name), allow_patterns=["*.safetensors", "*.json"]))
+    shipped = sorted(path.name for path in PACKAGED.glob("*") if path.is_dir())
+    raise CheckpointError(f"no weights {str(name)!r}: not a folder, and not one of those that ship ({', '.join(shipped)})")

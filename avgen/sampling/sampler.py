@@ -1,0 +1,210 @@
+"""The loop from noise to latents.
+
+It may run under autograd, can be stopped between steps, and knows nothing of codecs or files.
+Letters: B clips, N tokens, A numbers per token, Q codebooks, V codebook entries.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from avgen.model.layout import Layout, per_token_sigma
+from avgen.sampling.guidance import Guidance, GuiderName
+from avgen.sampling.schedules import linear_schedule
+from avgen.sampling.solvers import SolverName, solver
+from avgen.text.base import TextTokens
+
+NOT_GIVEN: Mapping[str, "Given"] = {}
+
+
+class Given(NamedTuple):
+    """What is given of a stream: clean tokens ``(B, N, A)`` and where they hold, ``(N,)``."""
+
+    tokens: Tensor
+    mask: Tensor
+
+
+class Progress(NamedTuple):
+    """State after a step: number of steps done and in all, and the tokens of every stream."""
+
+    step: int
+    num_steps: int
+    tokens: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How latents are sampled.
+
+    Attributes:
+        steps: Steps from noise to clean.
+        solver: ``euler`` or ``heun`` (second order, twice the evaluations).
+        guidance: Guiders.
+    """
+
+    steps: int = 16
+    solver: SolverName = "euler"
+    guidance: Guidance = field(default_factory=Guidance)
+
+    def run(
+        self,
+        model: Any,
+        layout: Layout,
+        text: TextTokens,
+        empty: TextTokens,
+        generators: Sequence[torch.Generator],
+        given: Mapping[str, Given] = NOT_GIVEN,
+    ) -> Iterator[Progress]:
+        """Yield the state after every step; the last one is clean.
+
+        Args:
+            model: ``model(streams, text, exchange)`` as `avgen.model.dual_stream.DualStreamTransformer`.
+            layout: Of all clips.
+            text: Encoded captions, B rows.
+            empty: The encoded caption without text, one row.
+            generators: One per clip, so that a clip does not depend on its batch.
+            given: Given tokens by stream.
+        """
+        device = text.states.device
+        state = {name: _noise(layout, name, generators, device) for name in layout.grids}
+        state = {name: _impose(x, given.get(name)) for name, x in state.items()}
+        sigmas = linear_schedule(self.steps, layout.shift).to(device)
+        conditions = _Conditions(self.guidance, layout, text, empty)
+        advance = solver(self.solver)
+        codes = {name: x for name, x in state.items() if layout.config.streams[name].codebooks}
+        latents = {name: x for name, x in state.items() if name not in codes}
+        for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+            logits: dict[str, Tensor] = {}
+
+            def velocity(x: Mapping[str, Tensor], level: Tensor, logits: dict[str, Tensor] = logits) -> dict[str, Tensor]:
+                out = conditions.predict(model, {**x, **codes}, level, given)
+                for name in codes:
+                    logits.setdefault(name, out[name])
+                return {name: _still(out[name], given.get(name)) for name in x}
+
+            latents = advance(velocity, latents, sigma, following) if latents else {}
+            if not latents:
+                velocity({}, sigma)
+            codes = {
+                name: unmask(codes[name], logits[name], float(following), generators, given.get(name))
+                for name in codes
+            }
+            yield Progress(step + 1, self.steps, {**latents, **codes})
+
+    def sample(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """The clean tokens of every stream; arguments as for `run`."""
+        progress = None
+        for progress in self.run(*args, **kwargs):
+            pass
+        assert progress is not None
+        return progress.tokens
+
+
+@dataclass(frozen=True)
+class _Conditions:
+    """The full condition and the weaker ones of the active guiders, evaluated in one batch."""
+
+    guidance: Guidance
+    layout: Layout
+    text: TextTokens
+    empty: TextTokens
+
+    def predict(
+        self, model: Any, state: Mapping[str, Tensor], sigma: Tensor, given: Mapping[str, Given]
+    ) -> dict[str, Tensor]:
+        active = self.guidance.active(self.layout.grids)
+        copies = 1 + len(active)
+        batch = self.text.mask.shape[0]
+        level = sigma.expand(batch * copies)
+        streams = {
+            name: self.layout.input(name, x.repeat(copies, *(1,) * (x.ndim - 1)), self._sigma(name, level, given))
+            for name, x in state.items()
+        }
+        exchange = torch.ones(copies, batch, device=level.device)
+        for i, name in enumerate(active):
+            exchange[1 + i] = float(name != "partner")
+        out = model(streams, self._text(active), exchange.flatten() if len(state) > 1 else None)
+        return {name: self._combine(name, x, active) for name, x in out.items()}
+
+    def _sigma(self, name: str, level: Tensor, given: Mapping[str, Given]) -> Tensor:
+        return per_token_sigma(level, given[name].mask) if name in given else level[:, None]
+
+    def _text(self, active: list[GuiderName]) -> TextTokens:
+        variants = {"time": self.text.untimed(self.layout.duration), "partner": self.text}
+        parts = [self.text]
+        for name in active:
+            parts.append(_widen(self.empty, self.text) if name == "text" else variants[name])
+        return TextTokens(
+            torch.cat([p.states for p in parts]),
+            torch.cat([p.interval for p in parts]),
+            torch.cat([p.mask for p in parts]),
+        )
+
+    def _combine(self, stream: str, prediction: Tensor, active: list[GuiderName]) -> Tensor:
+        full, *weaker = prediction.float().chunk(1 + len(active))
+        return self.guidance.combine(stream, full, dict(zip(active, weaker, strict=True)))
+
+
+def unmask(
+    codes: Tensor, logits: Tensor, sigma: float, generators: Sequence[torch.Generator], given: Given | None
+) -> Tensor:
+    """Keep the codes the network is surest of, until only a share ``sigma`` of a clip's codes is masked.
+
+    Codes ``(B, N, Q)`` (masked ones hold V) and logits ``(B, N, Q, V)``. Confidence is disturbed by Gumbel noise that
+    fades with sigma (Chang et al. 2022, arXiv 2202.04200).
+    """
+    size = logits.shape[-1]
+    free = (codes == size) if given is None else (codes == size) & ~given.mask[None, :, None]
+    total = codes[0].numel() if given is None else int((~given.mask).sum()) * codes.shape[2]
+    keep_masked = int(total * sigma)
+    rows = []
+    for row, generator in enumerate(generators):
+        drawn, score = _draw(logits[row], sigma, generator)
+        score = score.masked_fill(~free[row], torch.inf).flatten()
+        order = score.argsort()
+        masked = torch.zeros_like(score, dtype=torch.bool)
+        masked[order[: min(keep_masked, int(free[row].sum()))]] = True
+        filled = torch.where(free[row], drawn, codes[row])
+        rows.append(torch.where(masked.view(filled.shape), torch.full_like(filled, size), filled))
+    return torch.stack(rows)
+
+
+def _draw(logits: Tensor, sigma: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A code from each distribution, and how sure it is."""
+    uniform = torch.rand((2, *logits.shape), generator=generator).to(logits.device).clamp(1e-9, 1 - 1e-9)
+    gumbel = -(-uniform.log()).log()
+    drawn = (logits + gumbel[0]).argmax(-1)
+    sure = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+    return drawn, sure + sigma * gumbel[1, ..., 0]
+
+
+def _noise(layout: Layout, name: str, generators: Sequence[torch.Generator], device: torch.device) -> Tensor:
+    stream, count = layout.config.streams[name], len(layout.grids[name])
+    if stream.codebooks:
+        return torch.full((len(generators), count, stream.codebooks), stream.codebook_size, device=device)
+    shape = (count, stream.channels * stream.patch**2)
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+
+
+def _impose(tokens: Tensor, given: Given | None) -> Tensor:
+    return tokens if given is None else torch.where(given.mask[None, :, None], given.tokens.to(tokens), tokens)
+
+
+def _still(velocity: Tensor, given: Given | None) -> Tensor:
+    """Given tokens do not move."""
+    return velocity if given is None else velocity.masked_fill(given.mask[None, :, None], 0.0)
+
+
+def _widen(empty: TextTokens, like: TextTokens) -> TextTokens:
+    """The empty caption for every row, padded to the same number of tokens."""
+    rows, count = like.mask.shape
+    states, interval, mask = (torch.zeros_like(x) for x in (like.states, like.interval, like.mask))
+    used = empty.mask.shape[1]
+    assert used <= count
+    states[:, :used] = empty.states.expand(rows, -1, -1)
+    interval[:, :used] = empty.interval.expand(rows, -1, -1)
+    mask[:, :used] = empty.mask.expand(rows, -1)
+    return TextTokens(states, interval, mask)

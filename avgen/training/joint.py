@@ -1,0 +1,182 @@
+"""Training of the network on cached latents: the stages image, video and joint are settings of this module."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from avgen.data.datamodule import AVBatch
+from avgen.data.sampler import mix
+from avgen.model.bundle import Network
+from avgen.model.config import ModelConfig, preset
+from avgen.model.layout import Layout
+from avgen.objective.joint import NUM_SIGMA_BINS, JointObjective, LossRecord, stream_latents
+from avgen.ops.attention import Backend
+from avgen.training.optim import build_optimizer, trapezoid
+
+MAX_BAD_STEPS = 10
+
+
+class JointTraining(LightningModule):
+    """Flow matching of picture and sound.
+
+    Every random choice of a step comes from ``(seed, step)``, so a resumed run repeats the losses bit for bit.
+
+    Args:
+        preset_name: Size of the network: tiny, small, base or large. Ignored with ``init_from``.
+        streams: Streams that are trained; a stage for pictures alone gives only ``video``.
+        video_channels: Latent channels of the video codec.
+        audio_channels: Latent channels of the audio codec.
+        audio_codebooks: 0 trains continuous audio latents; else the discrete codes of so many codebooks.
+        audio_codebook_size: Entries of a codebook, for discrete codes.
+        text: Name and arguments of the text encoder; see `avgen.model.bundle.Network`.
+        init_from: Weights of the stage before.
+        objective: Losses and dropouts.
+        learning_rate: Peak.
+        weight_decay: Of matrices.
+        warmup_steps: Steps of linear warm-up.
+        decay_steps: Steps of linear decay to zero at the end (needs ``max_steps`` of the trainer).
+        compile_blocks: Compile the blocks (needs a C++ compiler on the CPU).
+        backend: Attention backend.
+        seed: Seed of noise, noise levels, tasks and dropouts.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset_name: str = "tiny",
+        streams: Sequence[str] = ("video", "audio"),
+        video_channels: int = 16,
+        audio_channels: int = 32,
+        audio_codebooks: int = 0,
+        audio_codebook_size: int = 0,
+        text: Mapping[str, Any] | None = None,
+        init_from: str | None = None,
+        objective: JointObjective | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 100,
+        decay_steps: int = 0,
+        compile_blocks: bool = False,
+        backend: Backend = "auto",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if init_from is None:
+            config = preset(preset_name, video_channels=video_channels, audio_channels=audio_channels)
+            self.network = Network(_with_codes(config, audio_codebooks, audio_codebook_size), text, backend=backend)
+        else:
+            self.network = Network.from_file(init_from, backend=backend)
+        self.streams = tuple(streams)
+        self.objective = objective or JointObjective()
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
+        self.seed = seed
+        self.bad_steps = self.bad_steps_in_a_row = 0
+        self._sums: dict[str, Tensor] = {}
+        if compile_blocks:
+            for block in self.network.model.blocks:
+                block.compile()
+
+    def on_fit_start(self) -> None:
+        """Bind the network to the codecs whose latents it reads."""
+        data: Any = getattr(self.trainer, "datamodule", None)
+        for name in self.streams:
+            codec = getattr(data, f"{name}_codec", None)
+            if codec is None:
+                continue
+            bound = self.network.codecs.setdefault(name, codec.identity)
+            if bound != codec.identity:
+                raise ValueError(
+                    f"the weights were trained on {name} latents of codec {bound[:12]}, but the data hold those of "
+                    f"{codec.identity[:12]}; encode the data again with the codec beside the weights"
+                )
+
+    def layout(self, batch: AVBatch) -> Layout:
+        """Layout of the clips of a batch."""
+        shapes = {"video": batch.video, "audio": batch.audio if batch.codes is None else batch.codes}
+        return Layout.of_shapes(
+            self.network.config,
+            {name: tuple(shapes[name].shape[2:]) for name in self.streams if shapes[name] is not None},  # type: ignore[union-attr]
+            fps=batch.fps,
+            time_stride=batch.time_stride or 1,
+            audio_rate=batch.audio_rate or 1,
+            duration=batch.duration,
+        )
+
+    def loss(self, batch: AVBatch) -> LossRecord:
+        """Losses of a batch, with the random numbers of its step."""
+        generator = torch.Generator().manual_seed(mix(self.seed, batch.step, self.global_rank) % 2**63)
+        return self.objective(self.network.model, self.network.text_encoder, self.layout(batch), batch, generator)
+
+    def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor | None:
+        """One step; a loss that is not finite is skipped and counted.
+
+        Raises:
+            RuntimeError: Ten losses in a row were not finite.
+        """
+        record = self.loss(batch)
+        if not bool(torch.isfinite(record.total)):
+            return self._skip()
+        self.bad_steps_in_a_row = 0
+        self._log(record, len(batch))
+        return record.total
+
+    def validation_step(self, batch: AVBatch, batch_idx: int) -> None:
+        """Losses on held-out examples, with fixed random numbers."""
+        record = self.loss(batch)
+        for name, value in record.streams.items():
+            self.log(f"val/loss_{name}", value, batch_size=len(batch), sync_dist=True)
+        self.log("val/loss", record.total, batch_size=len(batch), sync_dist=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """Muon for matrices, AdamW for the rest, trapezoidal learning rate."""
+        optimizer = build_optimizer([self.network], lr=self.learning_rate, weight_decay=self.weight_decay)
+        schedule = trapezoid(
+            optimizer,
+            warmup_steps=self.warmup_steps,
+            decay_steps=self.decay_steps,
+            max_steps=self.trainer.max_steps,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: AVBatch, device: torch.device, dataloader_idx: int) -> AVBatch:
+        """Latents to the device; captions stay."""
+        return batch.to(device, non_blocking=True)
+
+    def _skip(self) -> None:
+        self.bad_steps += 1
+        self.bad_steps_in_a_row += 1
+        self.log("train/bad_steps", float(self.bad_steps), prog_bar=True)
+        if self.bad_steps_in_a_row >= MAX_BAD_STEPS:
+            raise RuntimeError(
+                f"the loss was not finite {MAX_BAD_STEPS} steps in a row (at step {self.global_step}); go back to the "
+                "last checkpoint with a lower learning_rate or a lower gradient_clip_val, and check the data"
+            )
+
+    def _log(self, record: LossRecord, batch_size: int) -> None:
+        self.log("train/loss", record.total, prog_bar=True, batch_size=batch_size)
+        for name, value in record.streams.items():
+            self.log(f"train/loss_{name}", value, prog_bar=True, batch_size=batch_size)
+        for name, sums in record.sums.items():
+            self._sums[name] = self._sums.get(name, torch.zeros_like(sums)) + sums
+        if self.trainer.log_every_n_steps and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._log_bins()
+
+    def _log_bins(self) -> None:
+        for name, sums in self._sums.items():
+            for i, (total, count) in enumerate(sums.tolist()):
+                if count:
+                    low, high = i / NUM_SIGMA_BINS, (i + 1) / NUM_SIGMA_BINS
+                    self.log(f"sigma/{name}_{low:.2f}-{high:.2f}", total / count)
+        self._sums.clear()
+
+
+def _with_codes(config: ModelConfig, codebooks: int, size: int) -> ModelConfig:
+    if not codebooks:
+        return config
+    data = config.to_dict()
+    data["streams"]["audio"] |= {"codebooks": codebooks, "codebook_size": size}
+    return ModelConfig.from_dict(data)

@@ -1,0 +1,122 @@
+"""Candidate events of a clip that nobody described: sudden sounds and sudden movements.
+
+Shapes: F frames, H W pixels, C channels, S samples, N steps of an envelope.
+Method: peaks of half-wave rectified spectral flux over a local median (Dixon 2006), for sound; of
+    the rise in
+frame difference, for pictures.
+"""
+
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+from numpy import ndarray
+from scipy.ndimage import maximum_filter1d, median_filter
+
+from avgen.caption import Event
+from avgen.clip import Clip
+
+PROVENANCE = "proposal"
+SOUND_TEXT = "a sound"
+MOTION_TEXT = "a movement"
+_HOP_SECONDS = 0.01
+_WINDOW_SECONDS = 0.032
+_COMPRESSION = 100.0
+_SOUND_FLOOR = 0.03
+_MOTION_FLOOR = 0.4
+_RATIO = 3.0
+_BACKGROUND_SECONDS = 1.0
+_GAP_SECONDS = 0.06
+_SHORTEST = 0.04
+_LONGEST = 1.0
+
+
+def propose_events(clip: Clip) -> tuple[Event, ...]:
+    """Events at audio onsets (track ``sfx``) and motion peaks (track ``visual``), by start.
+
+    Texts are neutral; ``confidence`` in (0, 1) grows with how far a peak stands above its
+    surroundings.
+    """
+    events: list[Event] = []
+    if clip.waveform is not None:
+        flux, energy = sound_envelopes(clip.waveform, clip.sample_rate)
+        events += _events(flux, energy, _HOP_SECONDS, _SOUND_FLOOR, "sfx", SOUND_TEXT)
+    if clip.frames is not None:
+        rise, motion = motion_envelopes(clip.frames)
+        step = float(1 / clip.fps)
+        events += _events(rise, motion, step, _MOTION_FLOOR, "visual", MOTION_TEXT)
+    return tuple(sorted(events, key=lambda event: (event.start_us, event.track)))
+
+
+def sound_envelopes(
+    waveform: Float32[ndarray, "c s"], sample_rate: int
+) -> tuple[Float[ndarray, "n"], Float[ndarray, "n"]]:
+    """Spectral flux and loudness every 10 ms; step ``n`` is centred on ``n * 0.01`` seconds."""
+    hop, size = round(sample_rate * _HOP_SECONDS), round(sample_rate * _WINDOW_SECONDS)
+    mono = waveform.mean(axis=0, dtype=np.float64)
+    steps = max(1, len(mono) // hop)
+    padded = np.pad(mono, (size // 2, size))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)[: steps * hop : hop]
+    magnitude = np.abs(np.fft.rfft(windows * np.hanning(size), axis=1)) / (size / 4)
+    compressed = np.log1p(_COMPRESSION * magnitude)
+    flux = np.maximum(np.diff(compressed, axis=0, prepend=compressed[:1]), 0).mean(axis=1)
+    return flux, compressed.mean(axis=1)
+
+
+def motion_envelopes(
+    frames: UInt8[ndarray, "f h w 3"],
+) -> tuple[Float[ndarray, "f"], Float[ndarray, "f"]]:
+    """Rise of the motion from frame to frame, and the motion: mean absolute grey difference."""
+    grey = frames.astype(np.float32).mean(axis=-1).reshape(len(frames), -1)
+    motion = np.abs(np.diff(grey, axis=0, prepend=grey[:1])).mean(axis=1).astype(np.float64)
+    if len(motion) > 1:
+        motion[0] = motion[1]  # the first frame has nothing before it: take it to move as the next
+    return np.maximum(np.diff(motion, prepend=motion[:1]), 0), motion
+
+
+def peaks(novelty: Float[ndarray, "n"], step: float, floor: float) -> list[tuple[int, float]]:
+    """Steps that stand out of their surroundings, with a confidence in (0, 1).
+
+    Args:
+        novelty: Non-negative.
+        step: Seconds per step.
+        floor: Smallest value that counts.
+    """
+    if len(novelty) < 3:
+        return []
+    background = median_filter(
+        novelty, size=max(3, round(_BACKGROUND_SECONDS / step)), mode="nearest"
+    )
+    threshold = np.maximum(_RATIO * background, floor)
+    highest = maximum_filter1d(novelty, size=2 * max(1, round(_GAP_SECONDS / step)) + 1)
+    found = np.flatnonzero((novelty >= highest) & (novelty > threshold))
+    return [(int(i), float(novelty[i] / (novelty[i] + threshold[i]))) for i in found]
+
+
+def _events(
+    novelty: Float[ndarray, "n"],
+    level: Float[ndarray, "n"],
+    step: float,
+    floor: float,
+    track: Literal["sfx", "visual"],
+    text: str,
+) -> list[Event]:
+    found = peaks(novelty, step, floor)
+    starts = [index for index, _ in found]
+    events = []
+    nexts = [*starts[1:], len(novelty)][: len(found)]
+    for (index, confidence), following in zip(found, nexts, strict=True):
+        last = min(following, index + round(_LONGEST / step), len(novelty))
+        end = max(_fallen(level, index, last) * step, index * step + _SHORTEST)
+        end = min(end, len(novelty) * step)
+        fields = {"confidence": round(confidence, 3), "provenance": PROVENANCE}
+        events.append(Event.at(index * step, end, text, track, **fields))
+    return events
+
+
+def _fallen(level: Float[ndarray, "n"], start: int, last: int) -> int:
+    """First step after ``start`` where the level has lost half of its gain, at most ``last``."""
+    before = level[max(0, start - 2)]
+    peak = start + int(np.argmax(level[start : start + 3]))
+    below = np.flatnonzero(level[peak:last] < (before + level[peak]) / 2)
+    return peak + int(below[0]) if below.size else last

@@ -1,0 +1,163 @@
+from pathlib import Path
+
+import pytest
+import torch
+from avgen_data_prep.rendering import HELD_OUT_SEED, RenderedWorlds, TrainingStream, render_batch
+from lightning import Trainer
+
+from avgen.codecs.video_vae import VideoVAE
+from avgen.training.muon import Muon, orthogonalised
+from avgen.training.video_vae import (
+    VideoVAETraining,
+    kl_divergence,
+    motion_weight,
+    psnr,
+    split_parameters,
+    warmup_cosine,
+)
+
+
+def small_vae() -> VideoVAE:
+    torch.manual_seed(0)
+    return VideoVAE(
+        latent_channels=8,
+        encoder_widths=(24, 32),
+        encoder_depths=(1, 1),
+        decoder_widths=(24, 32),
+        decoder_depths=(1, 1),
+    )
+
+
+def small_data(**changes: object) -> RenderedWorlds:
+    options = {"size": 32, "num_frames": 5, "batch_size": 4, "duration": 0.52} | changes
+    return RenderedWorlds(["bounce", "drums"], val_clips_per_world=2, **options)  # pyright: ignore[reportArgumentType]
+
+
+def test_psnr_of_a_known_error() -> None:
+    frames = torch.zeros(2, 3, 1, 4, 4)
+    decoded = frames + torch.tensor([0.2, 0.02]).view(2, 1, 1, 1, 1)
+    torch.testing.assert_close(psnr(decoded, frames), torch.tensor([20.0, 40.0]))
+
+
+def test_moving_pixels_count_more() -> None:
+    frames = torch.zeros(1, 3, 4, 4, 4)
+    frames[:, 0, :2, 1, 2] = 1
+    weight = motion_weight(frames, gain=3.0)
+    torch.testing.assert_close(weight.mean(), torch.tensor(1.0))
+    torch.testing.assert_close(weight[0, 0, 0, 1, 2] / weight[0, 0, 0, 0, 0], torch.tensor(4.0))
+
+
+def test_kl_is_zero_only_for_the_unit_gaussian() -> None:
+    zero = torch.zeros(3)
+    assert kl_divergence(zero, zero) == 0
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(1.0, 0.5), torch.distributions.Normal(0.0, 1.0)
+    )
+    log_variance = 2 * torch.tensor(0.5).log()
+    torch.testing.assert_close(kl_divergence(torch.tensor(1.0), log_variance), expected)
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    rates = [warmup_cosine(step, 10, 100) for step in range(120)]
+    assert rates[9] == max(rates) == 1
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
+def test_orthogonalised_has_singular_values_near_one(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.svdvals(orthogonalised(matrix))
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+
+
+def test_muon_solves_a_regression() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randn(6, 4, generator=generator)
+    weight = torch.nn.Parameter(torch.zeros(6, 4))
+    bias = torch.nn.Parameter(torch.ones(6))
+    optimizer = Muon([weight], [bias], lr=0.05)
+    for step in range(200):
+        optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 0.05 * (1 - step / 200)
+        inputs = torch.randn(64, 4, generator=generator)
+        loss = (inputs @ (weight - target).T + bias).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1e-2
+
+
+def test_every_parameter_is_trained_once() -> None:
+    vae = small_vae()
+    matrices, others = split_parameters(vae)
+    assert {id(p) for p in matrices + others} == {id(p) for p in vae.parameters()}
+    assert len(matrices) + len(others) == len(list(vae.parameters()))
+    assert all(p.ndim > 1 for p in matrices)
+
+
+def test_batches_are_a_pure_function_of_the_step() -> None:
+    settings = small_data().settings
+    batch = render_batch(settings, 0, 5)
+    assert batch["frames"].shape == (4, 3, 5, 32, 32)
+    assert batch["waveform"].shape == (4, 1, 5 * 640)
+    assert -1 <= batch["frames"].min() < batch["frames"].max() <= 1
+    assert torch.equal(batch["frames"], render_batch(settings, 0, 5)["frames"])
+    assert not torch.equal(batch["frames"], render_batch(settings, 0, 6)["frames"])
+    resumed = next(iter(TrainingStream(settings, 0, first_step=5)))
+    assert torch.equal(batch["waveform"], resumed["waveform"])
+
+
+def test_modalities_can_be_left_out() -> None:
+    assert set(render_batch(small_data(audio=False).settings, 0, 0)) == {"frames"}
+    assert set(render_batch(small_data(video=False).settings, 0, 0)) == {"waveform"}
+
+
+def test_validation_holds_whole_clips_of_every_world() -> None:
+    batches = list(small_data().val_dataloader())
+    assert [tuple(batch["frames"].shape) for batch in batches] == [(2, 3, 13, 32, 32)] * 2
+    assert HELD_OUT_SEED == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"sample_rate": 16_001}, "not a multiple"), ({"num_frames": 99}, "exceeds the 13 frames")],
+)
+def test_settings_that_do_not_fit_are_refused(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        render_batch(small_data(**changes).settings, 0, 0)
+
+
+def test_unknown_worlds_are_refused() -> None:
+    with pytest.raises(ValueError, match="'mars'"):
+        RenderedWorlds(["bounce", "mars"])
+
+
+@pytest.mark.filterwarnings("ignore:.*(does not have many workers|`IterableDataset`):UserWarning")
+def test_training_improves_calibrates_and_saves(tmp_path: Path) -> None:
+    data = small_data(batch_size=4, audio=False)
+    output = tmp_path / "vae.safetensors"
+    module = VideoVAETraining(
+        small_vae(), output=str(output), warmup_steps=5, calibration_batches=2
+    )
+    held_out = next(iter(data.val_dataloader()))["frames"]
+    with torch.no_grad():
+        before = psnr(module.vae.decode(module.vae.encode(held_out)), held_out).mean()
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=40,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+    loaded = VideoVAE.from_file(output)
+    assert loaded.identity == module.vae.identity
+    with torch.no_grad():
+        latents = loaded.encode(held_out)
+        after = psnr(loaded.decode(latents), held_out).mean()
+    assert after > before + 6
+    assert latents.std() == pytest.approx(1, abs=0.5)
