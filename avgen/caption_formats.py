@@ -175,7 +175,7 @@ def _assemble(cues: list[_Cue], header: dict[str, Any], duration: float | None) 
         raise CaptionError("duration_us", full, fix)
     events = []
     for index, ((start, end), track, text, fields_) in enumerate(cues):
-        if start >= full:
+        if full <= start < end:
             continue
         cut = {"start_us": start, "end_us": min(end, full), "track": track, "text": text}
         events.append(_event(cut | fields_, f"cue {index + 1}"))
@@ -223,8 +223,7 @@ def _microseconds(hours: str | None, minutes: str, seconds: str, fraction: str) 
 
 
 def _stamps(event: Event, point: str) -> tuple[str, str]:
-    start = round(event.start_us / 1000)
-    end = max(start + 1, round(event.end_us / 1000))
+    start, end = event.start_us // 1000, -(-event.end_us // 1000)
     return _stamp(start, point), _stamp(end, point)
 
 

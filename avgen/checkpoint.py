@@ -52,6 +52,7 @@ def save(path: str | Path, tensors: dict[str, Tensor], *, kind: str, config: dic
     os.close(handle)
     try:
         save_file(tensors, temporary, metadata=metadata)
+        Path(temporary).chmod(0o644)  # mkstemp's own mode is private
         with Path(temporary).open("rb+") as file:
             os.fsync(file.fileno())
         Path(temporary).replace(path)

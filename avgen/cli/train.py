@@ -42,6 +42,8 @@ def quiet_known_warnings() -> None:
         ".*exists and is not empty.*",
         ".*ModelCheckpoint.*",
         ".*`num_workers`.*",
+        ".*args parameter is intended.*",
+        ".*overridden `transfer_batch_to_device`.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -26,8 +26,8 @@ class SeanetAudioCodec(AudioCodec):
     """Waveform to latents or codes and back, on whole clips or chunk by chunk.
 
     The defaults are the small project codec: 16 kHz mono, 25 steps per second, no look-ahead. With
-    ``num_filters=32, strides=(2, 4, 5, 8), patch=1, num_lstm_layers=2, pad_mode="reflect", latent_channels=128,
-    true_skip=False`` the network is that of EnCodec at 24 kHz.
+    ``num_filters=32, strides=(2, 4, 5, 8), patch=1, companding=0.0, num_lstm_layers=2,
+    pad_mode="reflect", latent_channels=128, true_skip=False`` the network is that of EnCodec at 24 kHz.
 
     Args:
         sample_rate: Samples per second.
@@ -35,8 +35,8 @@ class SeanetAudioCodec(AudioCodec):
         latent_channels: Channels of a latent.
         num_codebooks: Residual codebooks.
         codebook_size: Entries of each.
-        num_filters, strides, patch, num_residual_layers, num_lstm_layers, pad_mode, true_skip: See
-            `SeanetConfig`.
+        num_filters, strides, patch, companding, num_residual_layers, num_lstm_layers, pad_mode,
+            true_skip: See `SeanetConfig`.
     """
 
     latent_mean: Tensor
@@ -50,9 +50,10 @@ class SeanetAudioCodec(AudioCodec):
         latent_channels: int = 32,
         num_codebooks: int = 8,
         codebook_size: int = 512,
-        num_filters: int = 64,
+        num_filters: int = 32,
         strides: tuple[int, ...] = (2, 4, 5),
         patch: int = 16,
+        companding: float = 100.0,
         num_residual_layers: int = 1,
         num_lstm_layers: int = 0,
         pad_mode: PadMode = "constant",
@@ -68,6 +69,7 @@ class SeanetAudioCodec(AudioCodec):
             num_lstm_layers=num_lstm_layers,
             pad_mode=pad_mode,
             patch=patch,
+            companding=companding,
             true_skip=true_skip,
         )
         self.seanet = seanet
@@ -183,8 +185,9 @@ class SeanetAudioCodec(AudioCodec):
     def config(self) -> dict[str, Any]:
         """Constructor arguments, JSON-able."""
         shape = dataclasses.asdict(self.seanet)
-        own = ("num_filters", "strides", "patch", "num_residual_layers", "num_lstm_layers")
-        return {key: shape[key] for key in (*own, "pad_mode", "true_skip")} | {
+        own = ("num_filters", "strides", "patch", "companding", "pad_mode", "true_skip")
+        own += ("num_residual_layers", "num_lstm_layers")
+        return {key: shape[key] for key in own} | {
             "sample_rate": self.sample_rate,
             "audio_channels": self.audio_channels,
             "latent_channels": self.latent_channels,

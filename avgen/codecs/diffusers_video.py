@@ -78,7 +78,7 @@ class DiffusersVideoCodec(VideoCodec):
                 f"{path} needs diffusers; install it with pip install 'avgen[diffusers]'"
             ) from error
         lookup = {key: options[key] for key in ("subfolder", "revision") if key in options}
-        config: Any = diffusers.AutoencoderKLWan.load_config(path, **lookup)
+        config = getattr(diffusers, SUPPORTED[0]).load_config(path, **lookup)
         name = config.get("_class_name")
         if name not in SUPPORTED:
             raise ValueError(

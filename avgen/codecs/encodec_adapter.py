@@ -223,6 +223,7 @@ def seanet_from_encodec(model: EncodecModel) -> SeanetAudioCodec:
         num_filters=model.encoder.n_filters,
         strides=tuple(model.encoder.ratios),
         patch=1,
+        companding=0.0,
         num_residual_layers=model.encoder.n_residual_layers,
         num_lstm_layers=2,
         pad_mode="reflect",

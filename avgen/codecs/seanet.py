@@ -22,8 +22,8 @@ StreamState = Any
 """What a layer carries from chunk to chunk: ``None`` before the first, then opaque and never changed in place."""
 
 
-LOUDNESS = 0.1
-"""Typical deviation of a waveform; inside, signals start near 1, where ELU bends."""
+LOUDNESS = 0.3
+"""Typical deviation of a (companded) waveform; inside, signals start near 1, where ELU bends."""
 BRANCH_GAIN = 0.3
 """Residual branches start quieter than their shortcut."""
 
@@ -55,6 +55,8 @@ class SeanetConfig:
             the start, so a stream begins late; ``constant`` is silence and never waits.
         patch: Audio samples that the network handles as channels of one step (1: none). Wide and slow
             instead of narrow and fast, which suits CPUs and short trainings.
+        companding: Strength of the logarithmic compression of the waveform around the network (0: none,
+            255: that of telephony). Quiet tails and silence then cost no more than loud sounds.
         true_skip: Residual blocks add their input itself instead of a 1x1 convolution of it.
     """
 
@@ -70,6 +72,7 @@ class SeanetConfig:
     num_lstm_layers: int = 2
     pad_mode: PadMode = "reflect"
     patch: int = 1
+    companding: float = 0.0
     true_skip: bool = False
 
     @property
@@ -246,6 +249,31 @@ class Patch(nn.Module):
         return steps.transpose(2, 3).flatten(1, 2), known[..., whole:]
 
 
+class Compress(nn.Module):
+    """Sample by sample, ``sign(x) * log(1 + strength * |x|) / log(1 + strength)``."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        self.strength = strength
+
+    def forward(
+        self, x: Float[Tensor, "b c s"], state: StreamState = None, final: bool = True
+    ) -> tuple[Float[Tensor, "b c s"], StreamState]:
+        """Compress loud values."""
+        return x.sign() * torch.log1p(self.strength * x.abs()) / math.log1p(self.strength), None
+
+
+class Expand(Compress):
+    """Inverse of `Compress`; values beyond twice full scale are clipped."""
+
+    def forward(
+        self, x: Float[Tensor, "b c s"], state: StreamState = None, final: bool = True
+    ) -> tuple[Float[Tensor, "b c s"], StreamState]:
+        """Expand loud values."""
+        size = x.abs().clamp(max=1.15) * math.log1p(self.strength)
+        return x.sign() * torch.expm1(size) / self.strength, None
+
+
 class Unpatch(nn.Module):
     """Inverse of `Patch`."""
 
@@ -263,7 +291,8 @@ class Unpatch(nn.Module):
 def build_encoder(config: SeanetConfig) -> Chain:
     """Waveform ``(B, audio_channels, S)`` to latent ``(B, dimension, ceil(S / hop))``."""
     width, mode = config.num_filters, config.pad_mode
-    layers: list[nn.Module] = [Patch(config.patch)] if config.patch > 1 else []
+    layers: list[nn.Module] = [Compress(config.companding)] if config.companding else []
+    layers += [Patch(config.patch)] if config.patch > 1 else []
     channels = config.audio_channels * config.patch
     layers += [
         CausalConv1d(channels, width, config.kernel_size, pad_mode=mode, gain=1 / LOUDNESS)
@@ -297,6 +326,7 @@ def build_decoder(config: SeanetConfig) -> Chain:
         CausalConv1d(width, channels, config.kernel_size, pad_mode=mode, gain=LOUDNESS),
     ]
     layers += [Unpatch(config.patch)] if config.patch > 1 else []
+    layers += [Expand(config.companding)] if config.companding else []
     return Chain(layers)
 
 

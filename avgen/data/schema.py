@@ -232,7 +232,7 @@ def read_manifest(folder: str | Path, info: DatasetInfo | None = None) -> pa.Tab
         raise DatasetError(
             f"{path}: damaged, or of another dataset than {INFO}; copy the dataset again"
         )
-    table = pq.read_table(pa.BufferReader(data))
+    table = pq.ParquetFile(pa.BufferReader(data)).read()  # read_table would import pandas
     missing = set(COLUMNS.names) - set(table.column_names)
     if missing:
         raise DatasetError(

@@ -198,7 +198,7 @@ def read_part(folder: Path, shard: str, key: str | None = None) -> tuple[pa.Tabl
     if not path.is_file() or not (folder / shard).is_file():
         return None
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
         metadata = table.schema.metadata or {}
         if key is not None and metadata.get(_KEY) != key.encode():
             return None

@@ -10,6 +10,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
@@ -44,13 +45,13 @@ class Decoding:
         self.sound = self._make_sound(media.audio) if media.audio else None
 
     def _make_grid(self, fps: Fraction, stream: VideoStream) -> FrameGrid:
-        request, crop = self.request, embedded_size(self.media)
+        request, crop, reformatter = self.request, embedded_size(self.media), VideoReformatter()
         return FrameGrid(
             start=request.start,
             fps=fps,
             length=request.num_frames(fps),
             tolerance=tolerance(stream),
-            convert=lambda frame: to_rgb(frame, request.size, crop),
+            convert=lambda frame: to_rgb(frame, request.size, crop, reformatter),
             check=self._check_frames,
         )
 
@@ -109,6 +110,8 @@ class Decoding:
             assert self.sound is not None
             rate = frame.sample_rate
             self.request.limits.check(self.media.path, "max_sample_rate", rate, "its sample rate")
+            if self.duration is None:
+                self.request.check_duration(time - self.request.start)
             self.sound.add(time, frame)
             return
         assert self.grid is not None

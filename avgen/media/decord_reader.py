@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 from numpy import ndarray
 
@@ -88,8 +89,9 @@ def _decode(
         problem = f"has {num_pictures} pictures, of which decord finds {len(source)}"
         raise MediaError(request.path, problem, _PYAV)
     pictures = source.get_batch(distinct).asnumpy()
+    reformatter = VideoReformatter()
     upright = [
-        to_rgb(VideoFrame.from_ndarray(picture, format="rgb24"), request.size, crop)
+        to_rgb(VideoFrame.from_ndarray(picture, format="rgb24"), request.size, crop, reformatter)
         for picture in pictures
     ]
     place = {index: i for i, index in enumerate(distinct)}

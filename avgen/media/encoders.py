@@ -11,7 +11,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
@@ -57,6 +57,7 @@ class PictureEncoder:
         context.color_range = 1
         self._container, self._stream = container, stream
         self._pending: Packet | None = None
+        self._reformatter = VideoReformatter()
 
     @property
     def end(self) -> Fraction:
@@ -67,10 +68,12 @@ class PictureEncoder:
         """Append one frame."""
         if self.padding[0][1] or self.padding[1][1]:
             picture = np.pad(picture, self.padding, mode="edge")
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(
+        frame = self._reformatter.reformat(
+            VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24"),
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+            threads=1,
         )
         frame.pts, frame.time_base = self.count * self.step, self.tick
         self.count += 1

@@ -53,7 +53,8 @@ class MediaLimits:
         limit = getattr(self, name)
         if value > limit:
             fix = f"use a smaller file or span, or pass limits=MediaLimits({name}=...)"
-            raise MediaError(path, f"{what} {value:.12g} is above the limit {name} = {limit:.12g}", fix)
+            problem = f"{what} {value:.12g} is above the limit {name} = {limit:.12g}"
+            raise MediaError(path, problem, fix)
 
 
 @contextmanager

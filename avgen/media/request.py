@@ -122,11 +122,15 @@ def make_request(
     for name, value in (("start", start), ("end", end)):
         if value is not None and not math.isfinite(value):
             raise MediaError(path, f"{name} is {value}", "give seconds")
+    try:
+        rate = None if fps is None else as_rate(fps)
+    except ValueError as error:
+        raise MediaError(path, "cannot be read at this fps", str(error)) from None
     return ReadRequest(
         path=Path(path),
         start=Fraction(us_from_seconds(start), MICROSECONDS),
         end=None if end is None else Fraction(us_from_seconds(end), MICROSECONDS),
-        fps=None if fps is None else as_rate(fps),
+        fps=rate,
         limits=limits or MediaLimits(),
         **rest,
     )

@@ -20,10 +20,12 @@ from numpy import ndarray
 from avgen.clip import Clip, check_frames, check_waveform
 from avgen.clock import Rate, as_rate
 from avgen.media.container import CLIP_SCHEMA
-from avgen.media.encoders import LAYOUTS, PictureEncoder, SoundEncoder
+from avgen.media.encoders import LAYOUTS, SAMPLE_RATE, PictureEncoder, SoundEncoder
 from avgen.media.limits import MediaError, guarded
 
 SUFFIXES = (".mp4", ".m4v", ".m4a", ".mov")
+# The edit lists that say how long each stream plays count in the movie's ticks, by default 1 ms.
+_MUXER = {"movflags": "+faststart", "movie_timescale": str(SAMPLE_RATE)}
 _FIX = "check the folder's permissions, the free space and the arguments"
 
 
@@ -72,9 +74,7 @@ class MediaWriter:
         self._video: PictureEncoder | None = None
         self._audio: SoundEncoder | None = None
         with guarded(self.path, "write it", _FIX):
-            self._container = av.open(
-                str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
-            )
+            self._container = av.open(str(self._partial), "w", format="mp4", options=_MUXER)
             try:
                 self._container.metadata["comment"] = to_text(record | (metadata or {}))
                 if size is not None:

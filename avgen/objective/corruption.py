@@ -14,7 +14,7 @@ from avgen.model.config import StreamConfig
 
 
 class Corrupted(NamedTuple):
-    """Noisy tokens for the network, and what is needed to score its prediction."""
+    """Noisy tokens for the network, what it should predict, and where that is scored (``(B, N)``, codes ``(B, N, Q)``)."""
 
     tokens: Tensor
     target: Tensor
@@ -29,13 +29,15 @@ def corrupt(
     return function(stream, clean, sigma, given, generator)
 
 
-def token_loss(stream: StreamConfig, prediction: Tensor, corrupted: Corrupted) -> Tensor:
-    """Loss of each token ``(B, N)``: mean squared velocity error, or mean cross-entropy of its masked codes."""
-    if not stream.codebooks:
-        return (prediction.float() - corrupted.target).square().mean(-1)
-    scored = corrupted.scored
-    entropy = F.cross_entropy(prediction.float().flatten(0, 2), corrupted.target.flatten(), reduction="none")
-    return (entropy.view(scored.shape) * scored).sum(-1) / scored.sum(-1).clamp(min=1)
+def clip_loss(stream: StreamConfig, prediction: Tensor, corrupted: Corrupted) -> Tensor:
+    """Loss of each clip ``(B,)``: mean squared velocity error, or mean cross-entropy, over what is scored."""
+    if stream.codebooks:
+        flat = F.cross_entropy(prediction.float().flatten(0, 2), corrupted.target.flatten(), reduction="none")
+        loss = flat.view(corrupted.scored.shape)
+    else:
+        loss = (prediction.float() - corrupted.target).square().mean(-1)
+    scored = corrupted.scored.to(loss)
+    return (loss * scored).flatten(1).sum(1) / scored.flatten(1).sum(1).clamp(min=1)
 
 
 def _noise_latents(

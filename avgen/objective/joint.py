@@ -10,7 +10,7 @@ from avgen import tasks
 from avgen.caption import TimedCaption
 from avgen.data.datamodule import AVBatch
 from avgen.model.layout import Layout, per_token_sigma
-from avgen.objective.corruption import Corrupted, corrupt, token_loss
+from avgen.objective.corruption import Corrupted, corrupt, clip_loss
 from avgen.objective.sigma import SigmaDistribution
 from avgen.text.base import TextEncoder
 
@@ -88,7 +88,7 @@ class JointObjective:
 
     def _task(self, layout: Layout, generator: torch.Generator) -> tuple[str, dict[str, Tensor]]:
         names = list(self.tasks)
-        weights = torch.tensor([self.tasks[name] for name in names])
+        weights = torch.tensor([float(self.tasks[name]) for name in names])
         name = names[int(torch.multinomial(weights, 1, generator=generator))]
         task = tasks.draw(name, layout.duration, 1 / layout.fps, generator)  # type: ignore[arg-type]
         given = layout.given(task)
@@ -109,8 +109,7 @@ class JointObjective:
         for stream, prediction in predicted.items():
             if bool(given[stream].all()):
                 continue
-            per_token = token_loss(layout.config.streams[stream], prediction, corrupted[stream])
-            per_clip = per_token[:, ~given[stream]].mean(1)
+            per_clip = clip_loss(layout.config.streams[stream], prediction, corrupted[stream])
             losses[stream] = per_clip.mean()
             sums[stream] = _by_sigma(per_clip.detach(), sigma[stream])
         total = torch.stack([self.weights.get(stream, 1.0) * loss for stream, loss in losses.items()]).sum()

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
 
-WINDOWS = (64, 256, 1024, 2048)
+WINDOWS = (64, 256, 1024)
 """STFT windows in samples: short ones place onsets, long ones place pitches."""
 MEL_WINDOW, MEL_HOP, MEL_BANDS = 1024, 160, 64
-FLOOR = 1e-3
-"""Amplitude, relative to a full-scale sine, below which spectra count as silent (-60 dB)."""
+FLOOR = 3e-3
+"""Amplitude, relative to a full-scale sine, below which spectra count as silent (-50 dB)."""
 
 
 class AudioCodecTraining(LightningModule):
@@ -89,7 +89,8 @@ class AudioCodecTraining(LightningModule):
             if not self.codec.quantiser.ready:
                 self.codec.quantiser.initialise(self.recent, generator)
             quantised = self.codec.quantiser.learn(latents, generator)
-            latents, commitment = quantised.latents, quantised.commitment
+            latents = quantised.latents
+            commitment = quantised.commitment / latents.detach().var()
         decoded = self.codec.decoder(self._disturb(latents, generator))[0]
         losses = reconstruction_losses(decoded, waveform, self.codec.sample_rate)
         total = sum(self.weights[name] * loss for name, loss in losses.items())
@@ -108,6 +109,9 @@ class AudioCodecTraining(LightningModule):
         else:
             decoded = codec.decoder(codec.encoder(waveform)[0])[0]
         losses = reconstruction_losses(
+            decoded[..., : waveform.shape[-1]], waveform, codec.sample_rate
+        )
+        losses["log_mel_distance"] = log_mel_distance(
             decoded[..., : waveform.shape[-1]], waveform, codec.sample_rate
         )
         self.log_dict({f"val/{k}": v for k, v in losses.items()}, batch_size=len(waveform))
@@ -156,34 +160,44 @@ def reconstruction_losses(
 ) -> dict[str, Tensor]:
     """Distances of two waveforms.
 
+    Squares as well as absolute values of logarithms, because worlds are mostly silent: absolute values
+    alone have a minimum at silence.
+
     Returns:
-        ``waveform``: mean absolute difference over the mean absolute value of the target;
-        ``spectrum``: over several windows, mean of spectral convergence and of the log-magnitude
-        difference (Yamamoto et al., 2020, arXiv:1910.11480); ``mel``: see `log_mel_distance`.
+        ``waveform``: mean absolute difference of companded samples; ``spectrum``: over several windows,
+        spectral convergence (Yamamoto et al., 2020, arXiv:1910.11480) and log-magnitude differences;
+        ``mel``: log-mel differences.
     """
-    scale = waveform.abs().mean().clamp(min=1e-3)
     spectra = [
         spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window))
         for window in WINDOWS
     ]
     return {
-        "waveform": (decoded - waveform).abs().mean() / scale,
+        "waveform": 5 * (compand(decoded) - compand(waveform)).abs().mean(),
         "spectrum": torch.stack(spectra).mean(),
-        "mel": log_mel_distance(decoded, waveform, sample_rate),
+        "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
     }
 
 
 def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:
-    """Spectral convergence plus mean absolute difference of natural logarithms."""
+    """Spectral convergence plus the size of the difference of logarithms."""
     convergence = (decoded - target).norm() / target.norm().clamp(min=1e-3)
-    logs = (torch.log(decoded + FLOOR) - torch.log(target + FLOOR)).abs().mean()
-    return convergence + logs
+    return convergence + _size(torch.log(decoded + FLOOR) - torch.log(target + FLOOR))
+
+
+def compand(waveform: Tensor, strength: float = 100.0) -> Tensor:
+    """Compress loud samples logarithmically to [-1, 1]."""
+    return waveform.sign() * torch.log1p(strength * waveform.abs()) / math.log1p(strength)
+
+
+def _size(difference: Tensor) -> Tensor:
+    return 0.5 * (difference.abs().mean() + difference.square().mean())
 
 
 def log_mel_distance(
     decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
 ) -> Tensor:
-    """Mean absolute difference of natural log-mel amplitudes (64 bands, 10 ms hop, floor -60 dB)."""
+    """Mean absolute difference of natural log-mel amplitudes (64 bands, 10 ms hop, floor -50 dB)."""
     return (log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)).abs().mean()
 
 

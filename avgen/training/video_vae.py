@@ -64,6 +64,7 @@ class VideoVAETraining(LightningModule):
 
     Args:
         vae: What is trained.
+        init_from: Weights to go on from, instead of ``vae``.
         output: Where the calibrated weights go at the end of training; nowhere if None.
         learning_rate: Peak.
         warmup_steps: Steps of linear rise.
@@ -79,6 +80,7 @@ class VideoVAETraining(LightningModule):
         self,
         vae: VideoVAE,
         *,
+        init_from: str | None = None,
         output: str | None = None,
         learning_rate: float = 2e-3,
         warmup_steps: int = 60,
@@ -89,7 +91,7 @@ class VideoVAETraining(LightningModule):
         calibration_batches: int = 32,
     ) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae = vae if init_from is None else VideoVAE.from_file(init_from).train()
         self.output = output
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps

@@ -155,7 +155,8 @@ def _run_all(out: Path, source: Source, jobs: Sequence[Job], workers: int) -> It
             _run(out, source, job)
             yield job
         return
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(source).__module__])  # imports torch once for all workers
     with ProcessPoolExecutor(min(workers, len(jobs)), context, initializer=_start_worker) as pool:
         futures = {pool.submit(_run, out, source, job): job for job in jobs}
         try:

@@ -168,9 +168,11 @@ class IngestSource(Source):
         except Exception as error:  # one file must never end the run
             problems.append(_reason(error))
         if problems:
-            more = f" (and {len(problems) - 1} more windows)" if len(problems) > 1 else ""
+            reason = (
+                f"{len(problems)} windows lost, the first {problems[0]}" if windows else problems[0]
+            )
             outcome = "damaged" if windows else "failed"
-            records.append(Record(file=file.name, outcome=outcome, reason=problems[0] + more))
+            records.append(Record(file=file.name, outcome=outcome, reason=reason))
 
     def _starts(self, info: media.MediaInfo) -> list[Fraction]:
         """Starts of the windows of a file.
@@ -245,7 +247,9 @@ def ingest(
         DatasetError: No media files, or the folder holds another dataset.
     """
     info, records = build(source.out, source, workers=workers, progress=progress)
-    records = sorted([*source.scanned[1], *records], key=lambda record: record["file"])
+    unreadable = {record["file"] for record in records}
+    others = [record for record in source.scanned[1] if record["file"] not in unreadable]
+    records = sorted([*others, *records], key=lambda record: record["file"])
     told = [record for record in records if record["outcome"] not in ("sidecar", "ignored")]
     with atomic(source.out / FAILED) as temporary:
         pq.write_table(pa.Table.from_pylist(told, schema=_RECORDS), temporary)

@@ -25,7 +25,7 @@ class RenderSettings:
     """How clips are rendered and cut.
 
     Attributes:
-        worlds: Names in `WORLDS`, drawn with equal probability.
+        worlds: Names in `WORLDS`; one named twice is drawn twice as often.
         size: Height and width in pixels.
         duration: Seconds rendered per clip.
         fps: Frames per second.
@@ -132,7 +132,7 @@ class HeldOutClips(IterableDataset):
         self.settings, self.clips_per_world = settings, clips_per_world
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for world in self.settings.worlds:
+        for world in dict.fromkeys(self.settings.worlds):
             for first in range(0, self.clips_per_world, self.settings.batch_size):
                 last = min(first + self.settings.batch_size, self.clips_per_world)
                 clips = [
@@ -153,7 +153,7 @@ class RenderedWorlds(LightningDataModule):
     ``(B, 1, S)`` float32. A resumed run goes on with the batch after the last one trained on.
 
     Args:
-        worlds: Names of worlds, drawn with equal probability.
+        worlds: Names of worlds; one named twice is drawn twice as often.
         size: Height and width in pixels.
         duration: Seconds rendered per clip.
         fps: Frames per second.

@@ -1,11 +1,10 @@
-"""Small charts as text: SVG paths for curves, PNG data addresses for spectrograms and film strips."""
+"""Small charts as text: SVG paths for curves, PNG addresses for spectrograms and film strips."""
 
 import base64
 import struct
 import zlib
 
 import numpy as np
-from scipy.ndimage import zoom
 
 from avgen_eval.codec import mel_spectrum
 from avgen_eval.onsets import Curve, to_mono
@@ -14,7 +13,15 @@ WIDTH, HEIGHT = 1000, 100
 COLUMNS = 500
 RANGE_DB = 70.0
 HEAT = np.array(
-    [(13, 16, 34), (38, 33, 87), (86, 38, 120), (148, 51, 116), (208, 77, 88), (244, 133, 63), (252, 225, 150)]
+    [
+        (13, 16, 34),
+        (38, 33, 87),
+        (86, 38, 120),
+        (148, 51, 116),
+        (208, 77, 88),
+        (244, 133, 63),
+        (252, 225, 150),
+    ]
 )
 """Colours of a spectrogram from quiet to loud; rising lightness, so that it prints in grey."""
 
@@ -45,7 +52,10 @@ def waveform_path(waveform: np.ndarray, duration: float, sample_rate: int) -> st
     scale = 0.48 * HEIGHT / max(float(np.abs(mono).max()), 1e-4)
     x = (edges[:-1] + 0.5 * (edges[1] - edges[0])) * WIDTH / (duration * sample_rate)
     top, bottom = HEIGHT / 2 - scale * high, HEIGHT / 2 - scale * low
-    return _polyline(np.concatenate([x, x[::-1]]), np.concatenate([top - 0.6, bottom[::-1] + 0.6])) + "Z"
+    return (
+        _polyline(np.concatenate([x, x[::-1]]), np.concatenate([top - 0.6, bottom[::-1] + 0.6]))
+        + "Z"
+    )
 
 
 def curve_path(curve: Curve, duration: float, *, filled: bool) -> str:
@@ -54,7 +64,9 @@ def curve_path(curve: Curve, duration: float, *, filled: bool) -> str:
     x, y = curve.times * WIDTH / duration, HEIGHT * (1 - 0.92 * values)
     if not filled:
         return _polyline(x, y)
-    return _polyline(np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[HEIGHT], y, [HEIGHT]])) + "Z"
+    return (
+        _polyline(np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[HEIGHT], y, [HEIGHT]])) + "Z"
+    )
 
 
 def spectrogram(waveform: np.ndarray, sample_rate: int) -> str:
@@ -80,7 +92,7 @@ def film_strip(frames: np.ndarray, count: int, height: int = 64) -> str:
 def poster(frames: np.ndarray, height: int = 256) -> str:
     """The first frame, enlarged by a whole factor if small, as a PNG address."""
     factor = max(1, height // frames.shape[1])
-    return png_address(zoom(frames[0], (factor, factor, 1), order=0) if factor > 1 else frames[0])
+    return png_address(frames[0].repeat(factor, axis=0).repeat(factor, axis=1))
 
 
 def _polyline(x: np.ndarray, y: np.ndarray) -> str:

@@ -49,7 +49,7 @@ Detector = Callable[[Clip], DetectionLike]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
-    """Everything measured on one clip. Times in seconds, offsets in milliseconds (positive = sound late).
+    """Everything measured on one clip; seconds, and milliseconds where the name says so.
 
     Attributes:
         name: Which clip.
@@ -61,8 +61,10 @@ class ClipRecord:
         sound_scores: One per window; empty where no sound was asked for at a moment.
         picture_scores: Likewise for the picture.
         offset: From the strength curves alone, whatever the detector.
-        pair_offset_ms: Median of sound minus picture over detected events at most 200 ms apart; None without any.
-        objects_visible: Share of frames with the described objects and no others; None without a detector.
+        pair_offset_ms: Median of sound minus picture over detected events at most 200 ms apart;
+            None without any.
+        objects_visible: Share of frames with the described objects and no others; None without a
+            detector.
         attributes: Share of correct values per attribute, from the detector.
         findings: What is wrong with the clip, in words.
         notes: How the clip came about.
@@ -97,7 +99,10 @@ class ClipRecord:
             "detected": {"sound": list(self.sound_times), "picture": list(self.picture_times)},
             "scores": {
                 stream: {f"{score.window_ms:g}ms": _score_dict(score) for score in scores}
-                for stream, scores in (("sound", self.sound_scores), ("picture", self.picture_scores))
+                for stream, scores in (
+                    ("sound", self.sound_scores),
+                    ("picture", self.picture_scores),
+                )
             },
             "offset_ms": self.offset.offset_ms,
             "offset_confidence": self.offset.confidence,
@@ -135,7 +140,9 @@ def measure_clip(
     if requested is None and caption is not None:
         requested = requested_moments(caption)
     motion = None if clip.frames is None else measure_motion(clip.frames, clip.fps)
-    onsets, strengths = ([], []) if clip.waveform is None else find_onsets(clip.waveform, clip.sample_rate)
+    onsets, strengths = (
+        ([], []) if clip.waveform is None else find_onsets(clip.waveform, clip.sample_rate)
+    )
     record = ClipRecord(
         name=name,
         duration=clip.duration,
@@ -175,7 +182,8 @@ def inspect_clip(clip: Clip, motion: Motion | None) -> list[str]:
     if clip.frames is not None and clip.waveform is not None:
         gap = clip.waveform.shape[-1] / clip.sample_rate - float(len(clip.frames) / clip.fps)
         if abs(gap) > max(0.005, 0.5 / float(clip.fps)):
-            found.append(f"sound is {1000 * abs(gap):.0f} ms {'longer' if gap > 0 else 'shorter'} than the picture")
+            side = "longer" if gap > 0 else "shorter"
+            found.append(f"sound is {1000 * abs(gap):.0f} ms {side} than the picture")
     return found
 
 
@@ -185,7 +193,7 @@ def _largest_change(frames: np.ndarray) -> float:
 
 
 def pair_offset(sound: Sequence[float], picture: Sequence[float]) -> float | None:
-    """Median of ``sound - picture`` in milliseconds over events matched one to one within 200 ms."""
+    """Median of ``sound - picture`` in milliseconds over events matched within 200 ms."""
     pairs = match_events(picture, sound, PAIR_WINDOW)
     return 1000 * float(np.median([sound[j] - picture[i] for i, j in pairs])) if pairs else None
 
@@ -212,7 +220,11 @@ def _with_scores(record: ClipRecord) -> ClipRecord:
 
 
 def _scores(requested: Sequence[float], detected: Sequence[float]) -> tuple[EventScore, ...]:
-    return tuple(score_events(requested, detected, window) for window in WINDOWS_MS) if requested else ()
+    return (
+        tuple(score_events(requested, detected, window) for window in WINDOWS_MS)
+        if requested
+        else ()
+    )
 
 
 def _score_dict(score: EventScore) -> dict[str, Any]:

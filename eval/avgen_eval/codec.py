@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import get_window
 
 from avgen_eval.events import score_events, timing_error
 from avgen_eval.onsets import band_power, fft_size, mel_filters, sound_onsets, to_mono
@@ -21,8 +20,10 @@ class AudioFidelity:
 
     Attributes:
         log_mel_db: Mean absolute difference of the mel spectra, decibels.
-        onset_f1: F1 of the decoded onsets against the original ones at 60 ms; None if neither has any.
-        onset_shift_ms: Median signed shift of the matched onsets, positive = late; None without a match.
+        onset_f1: F1 of the decoded onsets against the original ones at 60 ms; None if neither has
+            any.
+        onset_shift_ms: Median signed shift of the matched onsets, positive = late; None without a
+            match.
         onset_error_p90_ms: 90th percentile of the absolute shift; None without a match.
         num_onsets: Onsets of the original.
     """
@@ -35,7 +36,7 @@ class AudioFidelity:
 
 
 def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in decibels, ``10 log10(255^2 / mean squared error)`` over all values.
+    """Peak signal-to-noise ratio in decibels: ``10 log10(255^2 / mean squared error)``.
 
     Args:
         original: uint8 frames ``(F, H, W, 3)``, or any uint8 array.
@@ -57,12 +58,12 @@ def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
 
 
 def mel_spectrum(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Mel power spectrum in decibels of full scale, ``(frames, 64)``: Hann windows of 32 ms every 8 ms."""
+    """Mel spectrum in decibels, ``(steps, 64)``: Hann windows of 32 ms every 8 ms."""
     mono = to_mono(waveform)
     width, hop = max(64, round(0.032 * sample_rate)), max(1, round(0.008 * sample_rate))
     padded = np.pad(mono, width // 2)
     filters = mel_filters(sample_rate, fft_size(width, sample_rate // 15), NUM_MELS)
-    return 10 * np.log10(band_power(padded, get_window("hann", width), hop, filters) + 1e-10)
+    return 10 * np.log10(band_power(padded, np.hanning(width), hop, filters) + 1e-10)
 
 
 def log_mel_distance(original: np.ndarray, decoded: np.ndarray, sample_rate: int) -> float:
@@ -80,7 +81,7 @@ def log_mel_distance(original: np.ndarray, decoded: np.ndarray, sample_rate: int
     """
     if original.shape[-1] != decoded.shape[-1]:
         raise ValueError(
-            f"waveforms of {original.shape[-1]} and {decoded.shape[-1]} samples cannot be compared; "
+            f"waveforms of {original.shape[-1]} and {decoded.shape[-1]} samples differ; "
             "cut both to the shorter one"
         )
     first, second = mel_spectrum(original, sample_rate), mel_spectrum(decoded, sample_rate)

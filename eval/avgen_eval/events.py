@@ -1,7 +1,7 @@
-"""Requested against detected event times: optimal one-to-one matching, precision, recall, F1, timing error.
+"""Requested against detected event times: optimal matching, precision, recall, F1, timing error.
 
-All times are seconds on the clip's clock. Errors are signed, ``detected - requested``, in milliseconds: positive
-means that the event came late.
+All times are seconds on the clip's clock. Errors are signed, ``detected - requested``, in
+milliseconds: positive means that the event came late.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,9 @@ class EventScore:
     """How one list of detected times answers one list of requested times.
 
     Precision is ``matched / detected``, recall ``matched / requested`` and F1 is
-    ``2 * matched / (requested + detected)``. Each is None where its denominator is zero: nothing was asked for,
-    nothing was found. F1 is None only where both lists are empty, and 0 where one is.
+    ``2 * matched / (requested + detected)``. Each is None where its denominator is zero: nothing
+    was asked for, nothing was found. F1 is None only where both lists are empty, and 0 where one
+    is.
 
     Attributes:
         window_ms: Half width of the matching window.
@@ -59,7 +60,7 @@ class EventScore:
 
 @dataclass(frozen=True, kw_only=True)
 class TimingError:
-    """Absolute error of matched events in milliseconds; ``bias_ms`` is the signed mean (positive = late)."""
+    """Absolute errors of matched events; ``bias_ms`` is the signed mean (positive = late)."""
 
     mean_ms: float
     median_ms: float
@@ -67,18 +68,23 @@ class TimingError:
     bias_ms: float
 
 
-def match_events(requested: Sequence[float], detected: Sequence[float], window: float) -> list[tuple[int, int]]:
+def match_events(
+    requested: Sequence[float], detected: Sequence[float], window: float
+) -> list[tuple[int, int]]:
     """Pairs ``(index of requested, index of detected)`` no further apart than ``window`` seconds.
 
-    Each event is in at most one pair. Among all such sets of pairs this is one with the most pairs and, among
-    those, with the least total distance (an assignment problem, solved exactly). A greedy nearest-first matching
-    can lose pairs: requests at 0 and 1 with detections at 0.9 and 1.8 and a window of 1 match twice, not once.
+    Each event is in at most one pair. Among all such sets of pairs this is one with the most pairs
+    and, among those, with the least total distance (an assignment problem, solved exactly). A
+    greedy nearest-first matching can lose pairs: requests at 0 and 1 with detections at 0.9 and 1.8
+    and a window of 1 match twice, not once.
 
     Raises:
         ValueError: ``window`` is negative, or a time is not finite.
     """
     if window < 0:
-        raise ValueError(f"matching window {window} s is negative; give a half width in seconds, for example 0.06")
+        raise ValueError(
+            f"matching window {window} s is negative; give a half width in seconds, such as 0.06"
+        )
     asked, found = _times(requested, "requested"), _times(detected, "detected")
     if not len(asked) or not len(found):
         return []
@@ -91,7 +97,9 @@ def match_events(requested: Sequence[float], detected: Sequence[float], window: 
     return sorted(zip(rows[kept].tolist(), columns[kept].tolist(), strict=True))
 
 
-def score_events(requested: Sequence[float], detected: Sequence[float], window_ms: float) -> EventScore:
+def score_events(
+    requested: Sequence[float], detected: Sequence[float], window_ms: float
+) -> EventScore:
     """Match two lists of times and count.
 
     Args:
@@ -102,7 +110,10 @@ def score_events(requested: Sequence[float], detected: Sequence[float], window_m
     pairs = match_events(requested, detected, window_ms / 1000)
     errors = tuple(1000 * (float(detected[j]) - float(requested[i])) for i, j in pairs)
     return EventScore(
-        window_ms=window_ms, num_requested=len(requested), num_detected=len(detected), errors_ms=errors
+        window_ms=window_ms,
+        num_requested=len(requested),
+        num_detected=len(detected),
+        errors_ms=errors,
     )
 
 
@@ -117,7 +128,9 @@ def pool(scores: Iterable[EventScore]) -> EventScore | None:
         return None
     windows = {score.window_ms for score in scores}
     if len(windows) > 1:
-        raise ValueError(f"scores with windows {sorted(windows)} ms cannot be pooled; use one window")
+        raise ValueError(
+            f"scores with windows {sorted(windows)} ms cannot be pooled; use one window"
+        )
     return EventScore(
         window_ms=scores[0].window_ms,
         num_requested=sum(score.num_requested for score in scores),
@@ -146,7 +159,8 @@ def timing_error(errors_ms: Sequence[float]) -> TimingError | None:
 def distinct(times: Iterable[float], resolution: float = 0.02) -> list[float]:
     """Sorted times without those within ``resolution`` seconds of the last one kept.
 
-    Several events may be asked for at one instant (two tracks of one impact); a detector finds them once.
+    Several events may be asked for at one instant (two tracks of one impact); a detector finds them
+    once.
     """
     kept: list[float] = []
     for time in sorted(times):
@@ -158,7 +172,9 @@ def distinct(times: Iterable[float], resolution: float = 0.02) -> list[float]:
 def _times(times: Sequence[float], name: str) -> np.ndarray:
     array = np.asarray(times, dtype=np.float64).reshape(-1)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} times {times} must be finite seconds; drop the events that have none")
+        raise ValueError(
+            f"{name} times {times} must be finite seconds; drop the events that have none"
+        )
     return array
 
 

@@ -1,7 +1,7 @@
 """Dense optical flow between consecutive frames: pyramidal Lucas-Kanade on whole fields, in NumPy.
 
-Method: B. D. Lucas and T. Kanade, "An iterative image registration technique", IJCAI 1981, coarse to fine.
-Small frames suffice to time an impact, so pictures are first reduced to about 64 lines.
+Method: B. D. Lucas and T. Kanade, "An iterative image registration technique", IJCAI 1981, coarse
+to fine. Small frames suffice to time an impact, so pictures are first reduced to about 64 lines.
 """
 
 import numpy as np
@@ -17,24 +17,28 @@ CHUNK = 256
 
 
 def reduce_frames(frames: np.ndarray, lines: int = LINES) -> np.ndarray:
-    """Grey frames ``(F, h, w)`` float32 in [0, 1] with the shorter side at most ``lines`` (area average).
+    """Grey frames ``(F, h, w)`` float32 in [0, 1], reduced by a whole factor (area average).
 
     Args:
         frames: ``(F, H, W, 3)`` uint8.
-        lines: Target of the shorter side; smaller frames are kept as they are.
+        lines: The shorter side is brought between this and twice this; smaller stays as it is.
 
     Raises:
         ValueError: The frames are not ``(F, H, W, 3)`` uint8.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
-        raise ValueError(f"frames of shape {frames.shape} and type {frames.dtype} must be (F, H, W, 3) uint8")
+        raise ValueError(
+            f"frames of shape {frames.shape} and type {frames.dtype} must be (F, H, W, 3) uint8"
+        )
     factor = max(1, min(frames.shape[1:3]) // lines)
     height, width = (side // factor * factor for side in frames.shape[1:3])
     grey = np.empty((len(frames), height // factor, width // factor), np.float32)
     weights = np.array([0.299, 0.587, 0.114], np.float32) / 255
     for target, frame in zip(grey, frames[:, :height, :width], strict=True):
         mono = frame.astype(np.float32) @ weights
-        target[:] = mono.reshape(height // factor, factor, width // factor, factor).mean(axis=(1, 3))
+        target[:] = mono.reshape(height // factor, factor, width // factor, factor).mean(
+            axis=(1, 3)
+        )
     return grey
 
 
@@ -45,22 +49,25 @@ def optical_flow(grey: np.ndarray) -> np.ndarray:
         grey: ``(F, h, w)`` in [0, 1].
 
     Returns:
-        ``(F - 1, 2, h, w)`` (down, right): what is at p in the later frame was at ``p - flow`` in the earlier
-        one. Zero where there is no texture, and scaled down to zero where moving the earlier frame along it
-        does not bring it closer to the later one (a light that comes on, a cut). Displacements above an eighth
-        of the frame's height are taken for errors and set to zero.
+        ``(F - 1, 2, h, w)`` (down, right): what is at p in the later frame was at ``p - flow`` in
+        the earlier one. Zero where there is no texture, and scaled down to zero where moving the
+        earlier frame along it does not bring it closer to the later one (a light that comes on, a
+        cut). Displacements above an eighth of the frame's height are taken for errors and set to
+        zero.
     """
     pairs = [_flow(grey[i : i + CHUNK + 1]) for i in range(0, len(grey) - 1, CHUNK)]
     return np.concatenate(pairs) if pairs else np.zeros((0, 2, *grey.shape[1:]), np.float32)
 
 
 def warp(grey: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Earlier frames ``(N, h, w)`` moved along ``flow`` ``(N, 2, h, w)``, bilinear, edges repeated."""
+    """Earlier frames ``(N, h, w)`` moved along ``flow`` ``(N, 2, h, w)``, bilinear."""
     height, width = grey.shape[1:]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     moved = np.empty_like(grey)
     for target, frame, field in zip(moved, grey, flow, strict=True):
-        target[:] = map_coordinates(frame, [rows - field[0], columns - field[1]], order=1, mode="nearest")
+        target[:] = map_coordinates(
+            frame, [rows - field[0], columns - field[1]], order=1, mode="nearest"
+        )
     return moved
 
 
@@ -92,9 +99,11 @@ def _explained(grey: np.ndarray, flow: np.ndarray) -> np.ndarray:
 def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """One Gauss-Newton step of every pixel's window."""
     moved = warp(before, flow)
-    down, right = np.gradient(0.5 * (moved + after), axis=(1, 2))
+    down, right = map(np.asarray, np.gradient(0.5 * (moved + after), axis=(1, 2)))
     change = after - moved
-    dd, rr, dr = (_smooth(a * b, WINDOW_PX) for a, b in ((down, down), (right, right), (down, right)))
+    dd, rr, dr = (
+        _smooth(a * b, WINDOW_PX) for a, b in ((down, down), (right, right), (down, right))
+    )
     dt, rt = _smooth(down * change, WINDOW_PX), _smooth(right * change, WINDOW_PX)
     dd, rr = dd + MIN_TEXTURE, rr + MIN_TEXTURE
     determinant = dd * rr - dr * dr
@@ -111,5 +120,5 @@ def _resize(flow: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     scale = (shape[0] / flow.shape[2], shape[1] / flow.shape[3])
     if scale == (1.0, 1.0):
         return flow
-    fine = zoom(flow, (1, 1, *scale), order=1, mode="nearest", grid_mode=True)
+    fine = np.asarray(zoom(flow, (1, 1, *scale), order=1, mode="nearest", grid_mode=True))
     return fine * np.array(scale, np.float32)[None, :, None, None]

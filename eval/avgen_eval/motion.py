@@ -1,7 +1,8 @@
 """When something happens in the picture: a motion curve, and the times of impacts, in seconds.
 
-The *magnitude* of optical flow peaks in mid-flight, not when a thing hits the floor; its *change* peaks at the
-impact. A light that comes on moves nothing; it shows as brightness that motion does not explain.
+The *magnitude* of optical flow peaks in mid-flight, not when a thing hits the floor; its *change*
+peaks at the impact. A light that comes on moves nothing; it shows as brightness that motion does
+not explain.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ class Motion:
     """What moves and changes in a clip.
 
     Attributes:
-        speed: Mean optical flow in frame heights per second, between frames: at ``(i + 1/2) / fps``.
+        speed: Mean optical flow in frame heights per second, between frames: at ``(i + 1/2) /
+            fps``.
         strength: Strength of picture events at ``i / fps``, frame heights per second.
     """
 
@@ -37,13 +39,14 @@ class Motion:
 def measure_motion(frames: np.ndarray, fps: Rate) -> Motion:
     """Motion and event strength of a picture.
 
-    ``strength(i) = mean |v(i + 1/2) - v(i - 1/2)| + 25 * max(0, b(i) - b(i - 1))`` where v is the optical flow in
-    heights per second and b(i) the mean brightening of frame i over frame i - 1 moved along the flow, in [0, 1].
-    An impact between two frames shares its velocity jump between them in proportion, so that the centre of
-    gravity of the peak is the impact's time; a light that is first seen in frame i is dated at frame i.
+    ``strength(i) = mean |v(i + 1/2) - v(i - 1/2)| + 25 * max(0, b(i) - b(i - 1))`` where v is the
+    optical flow in heights per second and b(i) the mean brightening of frame i over frame i - 1
+    moved along the flow, in [0, 1]. An impact between two frames shares its velocity jump between
+    them in proportion, so that the centre of gravity of the peak is the impact's time; a light that
+    is first seen in frame i is dated at frame i.
 
-    Fails on: camera cuts and shake (they look like impacts), motion blur, objects smaller than about 1% of the
-    picture, and impacts that move nothing visible.
+    Fails on: camera cuts and shake (they look like impacts), motion blur, objects smaller than
+    about 1% of the picture, and impacts that move nothing visible.
 
     Args:
         frames: ``(F, H, W, 3)`` uint8.
@@ -66,9 +69,9 @@ def measure_motion(frames: np.ndarray, fps: Rate) -> Motion:
 def picture_impacts(motion: Motion) -> list[float]:
     """Times in seconds of impacts and flashes, in order.
 
-    Local maxima of the strength that exceed 1.4 times its median over the surrounding half second, 16% of the
-    clip's largest value and 0.08 heights per second; at least 100 ms apart, the stronger first; refined to the
-    centre of gravity of the two largest neighbouring values.
+    Local maxima of the strength that exceed 1.4 times its median over the surrounding half second,
+    16% of the clip's largest value and 0.08 heights per second; at least 100 ms apart, the stronger
+    first; refined to the centre of gravity of the two largest neighbouring values.
     """
     values, step = motion.strength.values, motion.strength.step
     if len(values) < 3:
@@ -79,7 +82,7 @@ def picture_impacts(motion: Motion) -> list[float]:
     for index in np.argsort(-values, kind="stable").tolist():
         if values[index] < height[index] or not _is_peak(values, index):
             continue
-        time = motion.strength.start + step * _centre(values, index)
+        time = float(motion.strength.start + step * _centre(values, index))
         if all(abs(time - other) >= REFRACTORY for other in kept):
             kept.append(time)
     return sorted(kept)

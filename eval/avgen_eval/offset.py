@@ -1,6 +1,7 @@
-"""A/V offset: by how much the sound lags the picture, from the two strength curves alone, with a confidence.
+"""A/V offset: by how much the sound lags the picture, with a confidence.
 
-No labels and no weights: sound onset strength is slid along picture event strength. Positive = the sound is late.
+No labels and no weights: sound onset strength is slid along picture event strength. Positive = the
+sound is late.
 """
 
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ class Offset:
     """Result of `measure_offset`.
 
     Attributes:
-        offset_ms: Milliseconds by which the sound is late; None where the confidence is too low to say.
+        offset_ms: Milliseconds by which the sound is late; None where the confidence is too low to
+            say.
         confidence: 0 to 1, ``correlation * distinctness ** 0.05``.
         correlation: Correlation of the curves at the best lag, 0 to 1.
-        distinctness: ``1 - second / best`` of the correlation peaks: near 0 for a regular rhythm, whose
-            correlation is as high one period away.
+        distinctness: ``1 - second / best`` of the correlation peaks: near 0 for a regular rhythm,
+            whose correlation is as high one period away.
     """
 
     offset_ms: float | None
@@ -39,16 +41,19 @@ NOT_MEASURABLE = Offset(offset_ms=None, confidence=0.0, correlation=0.0, distinc
 """Silence, a still picture, or a clip too short to compare."""
 
 
-def measure_offset(sound: Curve, picture: Curve, *, min_confidence: float = MIN_CONFIDENCE) -> Offset:
+def measure_offset(
+    sound: Curve, picture: Curve, *, min_confidence: float = MIN_CONFIDENCE
+) -> Offset:
     """Lag of the sound behind the picture, within half a second.
 
-    Both curves are brought to a 2 ms grid (the picture by linear interpolation, which is symmetric in time),
-    freed of their median, smoothed to about the width of a frame and compressed by a square root so that one loud
-    event does not decide alone.
-    The lag is the maximum of ``sum_t sound(t + lag) * picture(t) / (|sound| * |picture|)``, refined by a parabola.
+    Both curves are brought to a 2 ms grid (the picture by linear interpolation, which is symmetric
+    in time), freed of their median, smoothed to about the width of a frame and compressed by a
+    square root so that one loud event does not decide alone. The lag is the maximum of ``sum_t
+    sound(t + lag) * picture(t) / (|sound| * |picture|)``, refined by a parabola.
 
-    Fails on: sounds whose source is not in the picture, camera motion, continuous sounds, and clips with a single
-    event in which sound and picture have nothing to do with each other: any lag explains those perfectly.
+    Fails on: sounds whose source is not in the picture, camera motion, continuous sounds, and clips
+    with a single event in which sound and picture have nothing to do with each other: any lag
+    explains those perfectly.
 
     Args:
         sound: From `avgen_eval.onsets.onset_train`.
@@ -99,7 +104,7 @@ def _second_peak(correlation: np.ndarray, best: int) -> float:
 
 
 def _parabola(values: np.ndarray, index: int) -> float:
-    """Position of the vertex of the parabola through a maximum and its neighbours, relative to ``index``."""
+    """Vertex of the parabola through a maximum and its neighbours, relative to ``index``."""
     if index in (0, len(values) - 1):
         return 0.0
     left, middle, right = values[index - 1 : index + 2]

@@ -1,7 +1,8 @@
 """When sounds begin: onset strength of a waveform and the times of its peaks, in seconds.
 
-The strength at time t compares the spectrum of the window that begins at t with the one that ends at t. Peaks of
-it find the sounds; the sharpest rise of energy near each peak says when, to about 2 ms for impacts.
+The strength at time t compares the spectrum of the window that begins at t with the one that ends
+at t. Peaks of it find the sounds; the sharpest rise of energy near each peak says when, to about 2
+ms for impacts.
 """
 
 from collections.abc import Sequence
@@ -44,18 +45,19 @@ class Curve:
 def onset_strength(waveform: np.ndarray, sample_rate: int) -> Curve:
     """Rise of the spectrum in decibels, one value every 2 ms.
 
-    ``strength(t) = mean of the largest third over mel bands of max(0, L_b[t, t + w] - max L_b[t - w - d, t])``,
-    where ``L_b`` is the power of band b in decibels in a Hann window of w = 20 ms, clipped to the top 50 dB of the
-    clip. The maximum over the recent past (d = 10 ms) keeps the beating of steady tones from counting as onsets.
-    Before the clip begins, each band is taken to have had its median level: what sounds all the time has no onset
-    at 0 s, a knock there has.
+    ``strength(t) = mean of the largest third over mel bands of max(0, L_b[t, t + w] - max L_b[t - w
+    - d, t])``, where ``L_b`` is the power of band b in decibels in a Hann window of w = 20 ms,
+    clipped to the top 50 dB of the clip. The maximum over the recent past (d = 10 ms) keeps the
+    beating of steady tones from counting as onsets. Before the clip begins, each band is taken to
+    have had its median level: what sounds all the time has no onset at 0 s, a knock there has.
 
     Args:
         waveform: ``(C, S)`` or ``(S,)`` in [-1, 1]; channels are averaged.
         sample_rate: Samples per second.
 
     Returns:
-        The strength, from 0 s to the end; zeros where the whole clip is below -60 dB of full scale.
+        The strength, from 0 s to the end; zero in the last 20 ms, and throughout a clip whose level
+        is below -60 dB of full scale.
 
     Raises:
         ValueError: The waveform has a wrong shape or values that are not finite.
@@ -72,22 +74,27 @@ def onset_strength(waveform: np.ndarray, sample_rate: int) -> Curve:
     level[:lag] = np.median(level[lag:], axis=0)
     past = _recent_maximum(level, max(1, lag // 2))
     rise = np.maximum(0.0, level[lag:] - past[:-lag])
-    largest = np.sort(rise, axis=1)[:, -TOP_BANDS:]
-    return Curve(largest.mean(axis=1), hop / sample_rate)
+    strength = np.sort(rise, axis=1)[:, -TOP_BANDS:].mean(axis=1)
+    # A window that runs past the end sees the sound cut off, which looks like a click.
+    strength[max(0, (len(mono) - width) // hop + 1) :] = 0
+    return Curve(strength, hop / sample_rate)
 
 
 def find_onsets(waveform: np.ndarray, sample_rate: int) -> tuple[list[float], list[float]]:
     """Times in seconds at which sounds begin, in order, and the strength of each in decibels.
 
-    Peaks of `onset_strength` that rise at least 3 dB, 12% of the clip's largest rise and 5 robust deviations above
-    the median, at least 50 ms apart, each moved to the instant between 6 ms before and 20 ms after it at which the
-    energy of the differenced waveform rises most from the 5 ms before to the 5 ms after.
+    Peaks of `onset_strength` that rise at least 3 dB, 12% of the clip's largest rise and 5 robust
+    deviations above the median, at least 50 ms apart, each moved to the instant between 6 ms before
+    and 20 ms after it at which the energy of the differenced waveform rises most from the 5 ms
+    before to the 5 ms after.
 
-    Fails on: slow attacks (over about 50 ms), notes of equal timbre tied without a dip, and sounds more than
-    40 dB below a louder one that still rings.
+    Fails on: slow attacks (over about 50 ms), notes of equal timbre tied without a dip, and sounds
+    more than 40 dB below a louder one that still rings.
     """
     curve = onset_strength(waveform, sample_rate)
-    height = max(MIN_RISE_DB, MIN_SHARE * float(curve.values.max()), noise_level(curve, NOISE_FACTOR))
+    height = max(
+        MIN_RISE_DB, MIN_SHARE * float(curve.values.max()), noise_level(curve, NOISE_FACTOR)
+    )
     padded = np.concatenate([[0.0], curve.values, [0.0]])
     peaks, _ = find_peaks(padded, height=height, distance=max(1, round(REFRACTORY / curve.step)))
     energy = _cumulative_energy(to_mono(waveform), sample_rate)
@@ -101,7 +108,7 @@ def sound_onsets(waveform: np.ndarray, sample_rate: int) -> list[float]:
 
 
 def onset_train(times: Sequence[float], strengths: Sequence[float], duration: float) -> Curve:
-    """Onsets as pulses on a 2 ms grid, each shared between its two neighbours so that its time is kept exactly."""
+    """Onsets as pulses on a 2 ms grid, shared between neighbours so that their times are kept."""
     values = np.zeros(max(2, round(duration / HOP) + 1))
     for time, strength in zip(times, strengths, strict=True):
         index, share = divmod(time / HOP, 1.0)
@@ -112,7 +119,7 @@ def onset_train(times: Sequence[float], strengths: Sequence[float], duration: fl
 
 
 def noise_level(curve: Curve, factor: float) -> float:
-    """``median + factor * 1.4826 * median absolute deviation``: what the noise of a curve rarely exceeds."""
+    """``median + factor * 1.4826 * MAD``: what the noise of a curve rarely exceeds."""
     median = float(np.median(curve.values))
     return median + factor * 1.4826 * float(np.median(np.abs(curve.values - median)))
 
@@ -137,16 +144,21 @@ def _sharpest_rise(energy: np.ndarray, sample_rate: int, time: float) -> float:
 
 
 def to_mono(waveform: np.ndarray) -> np.ndarray:
+    """Mean of the channels, ``(S,)`` float64; ValueError if that is not possible."""
     array = np.asarray(waveform, dtype=np.float64)
     if array.ndim not in (1, 2):
-        raise ValueError(f"waveform of shape {array.shape} must be (channels, samples) or (samples,)")
+        raise ValueError(
+            f"waveform of shape {array.shape} must be (channels, samples) or (samples,)"
+        )
     if not np.isfinite(array).all():
         raise ValueError("the waveform holds NaN or infinite values; decode the clip again")
     return array.mean(axis=0) if array.ndim == 2 else array
 
 
-def _windowed_power(mono: np.ndarray, sample_rate: int, hop: int, width: int, steps: int) -> np.ndarray:
-    """Power per band of the windows that begin at ``hop * i - width``, ``i`` from 0; silence outside the clip."""
+def _windowed_power(
+    mono: np.ndarray, sample_rate: int, hop: int, width: int, steps: int
+) -> np.ndarray:
+    """Power per band of windows that begin at ``hop * i - width``; silence outside the clip."""
     lag = round(width / hop)
     padded = np.pad(mono, (lag * hop, hop * (steps + lag) + width - len(mono)))
     filters = mel_filters(sample_rate, fft_size(width, sample_rate // 30), NUM_BANDS)
@@ -181,7 +193,9 @@ def mel_filters(sample_rate: int, size: int, num_bands: int) -> np.ndarray:
     """Triangular mel filters from 60 Hz up, ``(bands, size / 2 + 1)``."""
     from librosa.filters import mel
 
-    return mel(sr=sample_rate, n_fft=size, n_mels=num_bands, fmin=60.0, norm=None).astype(np.float64)
+    return mel(sr=sample_rate, n_fft=size, n_mels=num_bands, fmin=60.0, norm=None).astype(
+        np.float64
+    )
 
 
 def _recent_maximum(level: np.ndarray, steps: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A report as one self-contained HTML file: players, timelines and figures, nothing fetched from anywhere."""
+"""A report as one self-contained HTML file: players, timelines and figures."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from string import Template
 
 from avgen.caption import TimedCaption
 from avgen.clip import Clip
@@ -13,12 +14,11 @@ from avgen_eval.charts import poster
 from avgen_eval.clips import ClipRecord
 from avgen_eval.events import EventScore, match_events, timing_error
 from avgen_eval.summary import Figure
-from avgen_eval.timeline import SYMBOLS, WINDOW, draw_timeline, legend
+from avgen_eval.timeline import WINDOW, draw_timeline, legend
 
 NOT_AVAILABLE = '<span class="na">n/a</span>'
 MINUS = "\N{MINUS SIGN}"
 SMALL = 200
-POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 TILES = {
     "sound_f1_60": "Sound events, F1 at 60 ms",
     "picture_f1_60": "Picture events, F1 at 60 ms",
@@ -27,13 +27,6 @@ TILES = {
     "offset_median_ms": "A/V offset, median",
     "objects_visible": "Frames with the objects described",
 }
-NOTES = (
-    "An event counts as found if it lies within the window of a requested moment; requests and detections are "
-    "matched one to one, optimally. F1 is 2 × matched / (requested + found).",
-    "Timing errors are medians over the events matched within 120 ms. A/V offset is positive where the sound is late; it is the best "
-    "lag between onset strength and motion, and n/a where the confidence is too low to say.",
-    "Intervals are 95%, from a bootstrap over clips.",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +86,9 @@ def write_report(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(build_report(title, items, summary=summary, about=about, lead=lead), encoding="utf-8")
+    path.write_text(
+        build_report(title, items, summary=summary, about=about, lead=lead), encoding="utf-8"
+    )
     return path
 
 
@@ -107,22 +102,21 @@ def build_report(
 ) -> str:
     """The HTML text of a report; see `write_report`."""
     captions = [item.asked for item in items if item.asked is not None]
-    clips = "".join(_clip(item, number) for number, item in enumerate(items, start=1))
     facts = "".join(
-        f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in (about or {}).items()
+        f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>"
+        for key, value in (about or {}).items()
     )
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{escape(title)}</title><style>{_asset("report.css")}</style></head><body>{SYMBOLS}
-<header class="page"><h1>{escape(title)}</h1>{f'<p class="lead">{escape(lead)}</p>' if lead else ""}
-{f'<dl class="about">{facts}</dl>' if facts else ""}</header>
-<main>{_tiles(summary or {})}
-<h2>Figures per clip</h2>{_table(items)}
-<h2>Clips</h2>{legend(captions)}{clips}</main>
-<footer><h2>How to read the figures</h2><ul>{"".join(f"<li>{note}</li>" for note in NOTES)}</ul></footer>
-<script>{_asset("report.js")}</script></body></html>
-"""
+    return Template(_asset("report.html")).substitute(
+        title=escape(title),
+        style=_asset("report.css"),
+        lead=f'<p class="lead">{escape(lead)}</p>' if lead else "",
+        about=f'<dl class="about">{facts}</dl>' if facts else "",
+        tiles=_tiles(summary or {}),
+        table=_table(items),
+        legend=legend(captions),
+        clips="".join(_clip(item, number) for number, item in enumerate(items, start=1)),
+        script=_asset("report.js"),
+    )
 
 
 def _asset(name: str) -> str:
@@ -149,7 +143,8 @@ def _tile(label: str, figure: Figure) -> str:
         value = ends.format(figure.value)
         low, high = (figure.value if end is None else end for end in (figure.low, figure.high))
         bar = (
-            f'<div class="whisker" aria-hidden="true"><i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%">'
+            f'<div class="whisker" aria-hidden="true">'
+            f'<i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%">'
             f'</i><b style="left:{100 * figure.value:.1f}%"></b></div>'
         )
     several = "clip" if figure.num_clips == 1 else "clips"
@@ -166,14 +161,28 @@ def _tile(label: str, figure: Figure) -> str:
 
 
 def _table(items: Sequence[ReportItem]) -> str:
-    heads = ("Clip", "Sound F1", "Picture F1", "Sound error", "Picture error", "A/V offset", "Objects", "Remarks")
+    heads = (
+        "Clip",
+        "Sound F1",
+        "Picture F1",
+        "Sound error",
+        "Picture error",
+        "A/V offset",
+        "Objects",
+        "Remarks",
+    )
     cells = "".join(
-        f'<th scope="col"{" class=words" if head == "Remarks" else ""}>{head}</th>' for head in heads
+        f'<th scope="col"{" class=words" if head == "Remarks" else ""}>{head}</th>'
+        for head in heads
     )
     rows = []
     for number, item in enumerate(items, start=1):
         record = item.record
-        visible = NOT_AVAILABLE if record.objects_visible is None else f"{100 * record.objects_visible:.0f}%"
+        visible = (
+            NOT_AVAILABLE
+            if record.objects_visible is None
+            else f"{100 * record.objects_visible:.0f}%"
+        )
         figures = (
             _f1(record.sound_scores),
             _f1(record.picture_scores),
@@ -188,7 +197,7 @@ def _table(items: Sequence[ReportItem]) -> str:
             + "".join(f"<td>{figure}</td>" for figure in figures)
             + f'<td class="words">{remarks}</td></tr>'
         )
-    return f'<div class="scroll"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return _scrolled(cells, rows)
 
 
 def _clip(item: ReportItem, number: int) -> str:
@@ -216,14 +225,18 @@ def _player(item: ReportItem) -> str:
     if clip.frames is not None:
         height, width = clip.frames.shape[1:3]
         still = f' poster="{poster(clip.frames)}"'
-        size = f' style="aspect-ratio:{width}/{height}"' + (' class="small"' if max(height, width) < SMALL else "")
+        size = f' style="aspect-ratio:{width}/{height}"' + (
+            ' class="small"' if max(height, width) < SMALL else ""
+        )
     track = ""
     if item.asked is not None and item.asked.events:
         cues = base64.b64encode(item.asked.to_vtt().encode()).decode("ascii")
-        track = f'<track kind="captions" srclang="{escape(item.asked.language, quote=True)}" label="Events" '
+        language = escape(item.asked.language, quote=True)
+        track = f'<track kind="captions" srclang="{language}" label="Events" '
         track += f'src="data:text/vtt;base64,{cues}">'
     return (
-        f'<video controls loop playsinline preload="auto" aria-label="{escape(item.heading, quote=True)}"'
+        f'<video controls loop playsinline preload="auto" '
+        f'aria-label="{escape(item.heading, quote=True)}"'
         f'{size}{still} src="{media}">{track}</video>'
     )
 
@@ -240,7 +253,10 @@ def _facts(record: ClipRecord) -> str:
     ]
     if record.objects_visible is not None:
         rows.append(("Objects as described", f"{100 * record.objects_visible:.0f}%"))
-    rows += [(f"{name.capitalize()} right", f"{100 * share:.0f}%") for name, share in record.attributes.items()]
+    rows += [
+        (f"{name.capitalize()} right", f"{100 * share:.0f}%")
+        for name, share in record.attributes.items()
+    ]
     body = "".join(f"<dt>{escape(label)}</dt><dd>{value}</dd>" for label, value in rows)
     return f'<dl class="facts">{body}</dl>'
 
@@ -259,19 +275,30 @@ def _events(item: ReportItem) -> str:
         rows += [
             f"<tr><td>{stream}</td><td>{time:.3f} s</td>"
             + (
-                f"<td>{found[pairs[i]]:.3f} s</td><td>{_signed(1000 * (found[pairs[i]] - time))} ms</td></tr>"
+                f"<td>{found[pairs[i]]:.3f} s</td>"
+                f"<td>{_signed(1000 * (found[pairs[i]] - time))} ms</td></tr>"
                 if i in pairs
                 else "<td>not found</td><td></td></tr>"
             )
             for i, time in enumerate(wanted)
         ]
         extra = [time for j, time in enumerate(found) if wanted and j not in pairs.values()]
-        rows += [f"<tr><td>{stream}</td><td>not asked for</td><td>{time:.3f} s</td><td></td></tr>" for time in extra]
-    heads = "".join(f'<th scope="col">{head}</th>' for head in ("Stream", "Requested", "Found", "Error"))
+        rows += [
+            f"<tr><td>{stream}</td><td>not asked for</td><td>{time:.3f} s</td><td></td></tr>"
+            for time in extra
+        ]
+    heads = "".join(
+        f'<th scope="col">{head}</th>' for head in ("Stream", "Requested", "Found", "Error")
+    )
     return (
         "<details><summary>Every event, requested and found</summary>"
-        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div></details>'
+        f"{_scrolled(heads, rows)}</details>"
     )
+
+
+def _scrolled(heads: str, rows: Sequence[str]) -> str:
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="scroll">{table}</div>'
 
 
 def _signed(value: float) -> str:

@@ -12,7 +12,7 @@ BRIEF = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Requested:
-    """Times in seconds, in order, at which something should begin to be heard, and be seen to happen."""
+    """Times in seconds, in order, at which something should be heard, and be seen, to happen."""
 
     sound: tuple[float, ...] = ()
     picture: tuple[float, ...] = ()
@@ -21,15 +21,16 @@ class Requested:
 def requested_moments(caption: TimedCaption) -> Requested:
     """The moments that the events of a caption name.
 
-    A sound event (tracks sfx, speech, music) happens when it starts. A picture event (tracks visual, action)
-    happens when the sound that names it as its cause starts; else in its middle if it lasts at most 0.2 s, and at
-    its start if it lasts longer. Events that span the whole clip name no moment, and neither do the tracks
-    ambience and camera. Moments less than 20 ms apart count once.
+    A sound event (tracks sfx, speech, music) happens when it starts. A picture event (tracks
+    visual, action) happens when the sound that names it as its cause starts; else in its middle if
+    it lasts at most 0.2 s, and at its start if it lasts longer. Events that span the whole clip
+    name no moment, and neither do the tracks ambience and camera. Moments less than 20 ms apart
+    count once.
     """
     events = [event for event in caption.events if not _spans(event, caption)]
     heard = {e.cause: e.start for e in events if e.track in SOUND_TRACKS and e.cause is not None}
     sound = [event.start for event in events if event.track in SOUND_TRACKS]
-    picture = [heard.get(e.id, moment(e)) for e in events if e.track in PICTURE_TRACKS]
+    picture = [heard.get(e.id or "", moment(e)) for e in events if e.track in PICTURE_TRACKS]
     return Requested(sound=tuple(distinct(sound)), picture=tuple(distinct(picture)))
 
 

@@ -12,12 +12,12 @@ from avgen_eval.events import WINDOWS_MS, EventScore
 RESAMPLES = 1000
 TIMING_WINDOW_MS = 120
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Rows of clips ``(resamples, clips, values)`` to one number per resample; NaN where it is undefined."""
+"""Rows of clips ``(resamples, clips, values)`` to one number per resample, NaN if undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One number: its value, the ends of its 95% interval (None for fewer than two clips), and its clips."""
+    """One number with the ends of its 95% interval (None for fewer than two clips)."""
 
     value: float
     low: float | None
@@ -40,8 +40,9 @@ def bootstrap(
 ) -> Figure | None:
     """A statistic over clips with the percentile interval of its bootstrap distribution.
 
-    Clips are resampled with replacement, whole: events of one clip are not independent. Valid for averages,
-    medians and ratios of sums; not for Frechet distances, which resampling with replacement biases.
+    Clips are resampled with replacement, whole: events of one clip are not independent. Valid for
+    averages, medians and ratios of sums; not for Frechet distances, which resampling with
+    replacement biases.
 
     Args:
         rows: The values of each clip; shorter rows are filled up with NaN.
@@ -89,14 +90,15 @@ def summarise(
 ) -> dict[str, Figure]:
     """All figures of a set of clips; those that no clip allows are left out.
 
-    Event figures pool the counts of all clips (``sum of matched / sum of detected``, and so on), so a clip weighs
-    as much as it has events. Timing is over the pairs matched within 120 ms. Offsets are over the clips where
-    they could be measured, whose share is ``offset_measurable``. Failed clips are left out of all of it: report
-    their number beside the figures.
+    Event figures pool the counts of all clips (``sum of matched / sum of detected``, and so on), so
+    a clip weighs as much as it has events. Timing is over the pairs matched within 120 ms. Offsets
+    are over the clips where they could be measured, whose share is ``offset_measurable``. Failed
+    clips are left out of all of it: report their number beside the figures.
 
     Args:
         records: From `avgen_eval.clips.measure_clip`.
-        rng: Draws the bootstrap; seeded with 0 if None, so that the same records give the same intervals.
+        rng: Draws the bootstrap; seeded with 0 if None, so that the same records give the same
+            intervals.
     """
     rng = rng or np.random.default_rng(0)
     kept = [record for record in records if not record.failed]
@@ -117,7 +119,9 @@ def _event_figures(
 ) -> dict[str, Figure | None]:
     figures: dict[str, Figure | None] = {}
     for index, window in enumerate(WINDOWS_MS):
-        scores = [s[index] for s in (getattr(record, f"{stream}_scores") for record in records) if s]
+        scores = [
+            s[index] for s in (getattr(record, f"{stream}_scores") for record in records) if s
+        ]
         for part, counts in _COUNTS.items():
             rows = [counts(score) for score in scores]
             figures[f"{stream}_{part}_{window}"] = bootstrap(rows, ratio, rng)

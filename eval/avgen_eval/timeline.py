@@ -1,4 +1,4 @@
-"""The timeline of a clip in a report: requested events over film strip, motion, waveform and spectrogram."""
+"""The timeline of a clip: requested events over film strip, motion, waveform and spectrogram."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,25 +12,21 @@ from avgen_eval.motion import measure_motion
 from avgen_eval.requested import Requested
 
 WINDOW = WINDOWS_MS[0] / 1000
-SYMBOLS = """<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs>
-<symbol id="hit" viewBox="0 0 14 14"><circle cx="7" cy="7" r="5" fill="currentColor" class="halo" stroke-width="1.5"/></symbol>
-<symbol id="found" viewBox="0 0 14 14"><circle cx="7" cy="7" r="5" fill="currentColor" class="halo" stroke-width="1.5"/></symbol>
-<symbol id="extra" viewBox="0 0 14 14"><path d="M3 3l8 8M11 3l-8 8" class="halo" stroke-width="5"/>
-<path d="M3 3l8 8M11 3l-8 8" stroke="currentColor" stroke-width="2.4" stroke-linecap="round"/></symbol>
-<symbol id="missed" viewBox="0 0 14 14"><circle cx="7" cy="7" r="4.6" fill="none" class="halo" stroke-width="4.6"/>
-<circle cx="7" cy="7" r="4.6" fill="none" stroke="currentColor" stroke-width="2.2"/></symbol></defs></svg>"""
 
 
 def draw_timeline(clip: Clip, caption: TimedCaption | None, record: ClipRecord, label: str) -> str:
-    """The timeline as HTML: lanes over one axis of seconds, with marks for what was asked for and found."""
+    """The timeline as HTML: lanes over one axis of seconds, with marks for requests and finds."""
     duration = clip.duration
     step = float(1 / clip.fps)
     lanes = [_track_lanes(caption, duration)] if caption else []
     lanes += _picture_lanes(clip, record) + _sound_lanes(clip, record)
-    ticks = "".join(f'<span style="left:{_percent(t, duration)}">{t:g} s</span>' for t in _ticks(duration))
+    ticks = "".join(
+        f'<span style="left:{_percent(t, duration)}">{t:g} s</span>' for t in _ticks(duration)
+    )
     return (
-        f'<div class="timeline" role="slider" tabindex="0" aria-label="{escape(label, quote=True)}: position in '
-        f'seconds" aria-valuemin="0" aria-valuemax="{duration:g}" aria-valuenow="0" '
+        f'<div class="timeline" role="slider" tabindex="0" '
+        f'aria-label="{escape(label, quote=True)}: position in seconds" '
+        f'aria-valuemin="0" aria-valuemax="{duration:g}" aria-valuenow="0" '
         f'data-duration="{duration:g}" data-step="{step:g}">{"".join(lanes)}'
         f'<div></div><div class="axis" aria-hidden="true">{ticks}</div>'
         '<div class="playhead" aria-hidden="true"><i></i><output></output></div></div>'
@@ -40,7 +36,9 @@ def draw_timeline(clip: Clip, caption: TimedCaption | None, record: ClipRecord, 
 def legend(captions: Sequence[TimedCaption]) -> str:
     """What the colours and marks mean; only tracks that occur."""
     used = {event.track for caption in captions for event in caption.events}
-    items = [f'<li><i class="swatch" style="--c:var(--{t})"></i>{t}</li>' for t in TRACKS if t in used]
+    items = [
+        f'<li><i class="swatch" style="--c:var(--{t})"></i>{t}</li>' for t in TRACKS if t in used
+    ]
     marks = {
         "hit": ("var(--good)", "found in time"),
         "extra": ("var(--bad)", "found, not asked for"),
@@ -80,7 +78,9 @@ def _track_lanes(caption: TimedCaption, duration: float) -> str:
 def _bar(event: Event, next_start: float, duration: float) -> str:
     slot = max(min(next_start, duration) - event.start, event.end - event.start)
     share = 100 * (event.end - event.start) / slot
-    title = escape(f"{event.text} ({event.track}, {event.start:.2f} to {event.end:.2f} s)", quote=True)
+    title = escape(
+        f"{event.text} ({event.track}, {event.start:.2f} to {event.end:.2f} s)", quote=True
+    )
     return (
         f'<button type="button" class="event" title="{title}" aria-label="{title}: go there" '
         f'data-start="{event.start:g}" data-end="{event.end:g}" style="--c:var(--{event.track});'
@@ -94,12 +94,18 @@ def _picture_lanes(clip: Clip, record: ClipRecord) -> list[str]:
         return []
     motion = record.motion or measure_motion(clip.frames, clip.fps)
     count = max(4, min(16, round(10 * clip.frames.shape[1] / clip.frames.shape[2])))
-    film = f'<img alt="Frames of the clip, evenly spaced" src="{charts.film_strip(clip.frames, count)}">'
+    strip = charts.film_strip(clip.frames, count)
+    film = f'<img alt="Frames of the clip, evenly spaced" src="{strip}">'
     area = charts.curve_path(motion.strength, clip.duration, filled=True)
     speed = charts.curve_path(motion.speed, clip.duration, filled=False)
-    curve = _svg(f'<path class="jolt" d="{area}"/><path class="speed" d="{speed}"/>', "Strength of picture events")
+    curve = _svg(
+        f'<path class="jolt" d="{area}"/><path class="speed" d="{speed}"/>',
+        "Strength of picture events",
+    )
     asked = (record.requested or Requested()).picture
-    marks = _marks(asked, record.picture_times, clip.duration, "visual", record.requested is not None)
+    marks = _marks(
+        asked, record.picture_times, clip.duration, "visual", record.requested is not None
+    )
     return [_lane("frames", "film", film), _lane("motion", "motion", curve + marks)]
 
 
@@ -110,7 +116,9 @@ def _sound_lanes(clip: Clip, record: ClipRecord) -> list[str]:
     wave = _svg(f'<path class="wave" d="{path}"/>', "Waveform")
     asked = (record.requested or Requested()).sound
     marks = _marks(asked, record.sound_times, clip.duration, "sfx", record.requested is not None)
-    heat = f'<img alt="Mel spectrogram" src="{charts.spectrogram(clip.waveform, clip.sample_rate)}">'
+    heat = (
+        f'<img alt="Mel spectrogram" src="{charts.spectrogram(clip.waveform, clip.sample_rate)}">'
+    )
     lines = "".join(_asked(time, clip.duration, "sfx") for time in asked)
     return [_lane("waveform", "sound", wave + marks), _lane("spectrum", "heat", heat + lines)]
 
@@ -120,16 +128,21 @@ def _marks(
 ) -> str:
     """Windows and lines of what was asked for, and one mark per event: found, missed or extra."""
     parts = [
-        f'<i class="window" style="left:{_percent(t - WINDOW, duration)};width:{_percent(2 * WINDOW, duration)}"></i>'
+        f'<i class="window" style="left:{_percent(t - WINDOW, duration)};'
+        f'width:{_percent(2 * WINDOW, duration)}"></i>'
         for t in requested
     ]
     parts += [_asked(time, duration, track) for time in requested]
     if not judged or not requested:
-        return "".join(parts) + "".join(_mark("found", t, duration, f"found at {t:.3f} s") for t in detected)
+        return "".join(parts) + "".join(
+            _mark("found", t, duration, f"found at {t:.3f} s") for t in detected
+        )
     pairs = match_events(requested, detected, WINDOW)
     for i, j in pairs:
         error = 1000 * (detected[j] - requested[i])
-        parts.append(_mark("hit", detected[j], duration, f"found at {detected[j]:.3f} s, {error:+.0f} ms"))
+        parts.append(
+            _mark("hit", detected[j], duration, f"found at {detected[j]:.3f} s, {error:+.0f} ms")
+        )
     hit, answered = {j for _, j in pairs}, {i for i, _ in pairs}
     extra = [time for j, time in enumerate(detected) if j not in hit]
     missed = [time for i, time in enumerate(requested) if i not in answered]
@@ -144,7 +157,8 @@ def _asked(time: float, duration: float, track: str) -> str:
 
 def _mark(kind: str, time: float, duration: float, title: str) -> str:
     return (
-        f'<svg class="mark {kind}" role="img" style="left:{_percent(time, duration)}"><title>{title}</title>'
+        f'<svg class="mark {kind}" role="img" style="left:{_percent(time, duration)}">'
+        f"<title>{title}</title>"
         f'<use href="#{kind}"/></svg>'
     )
 
@@ -156,7 +170,10 @@ def _lane(name: str, kind: str, content: str) -> str:
 def _svg(content: str, label: str) -> str:
     box = f"0 0 {charts.WIDTH} {charts.HEIGHT}"
     content = content.replace("<path ", '<path vector-effect="non-scaling-stroke" ')
-    return f'<svg class="curve" role="img" aria-label="{label}" viewBox="{box}" preserveAspectRatio="none">{content}</svg>'
+    return (
+        f'<svg class="curve" role="img" aria-label="{label}" viewBox="{box}" '
+        f'preserveAspectRatio="none">{content}</svg>'
+    )
 
 
 def _percent(seconds: float, duration: float) -> str:
@@ -165,4 +182,6 @@ def _percent(seconds: float, duration: float) -> str:
 
 def _ticks(duration: float) -> list[float]:
     step = next((s for s in (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60) if duration / s <= 10), 120)
-    return [round(i * step, 3) for i in range(int(duration / step) + 1) if i * step <= 0.97 * duration]
+    return [
+        round(i * step, 3) for i in range(int(duration / step) + 1) if i * step <= 0.97 * duration
+    ]

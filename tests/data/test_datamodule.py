@@ -1,4 +1,6 @@
 import multiprocessing
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,9 +177,12 @@ def test_senseless_arguments_are_refused(arguments: dict, message: str) -> None:
         LatentDataModule(**arguments)
 
 
-def test_sigkill_and_resume_see_the_batches_of_one_run(dataset: Path, tmp_path: Path) -> None:
+def test_sigkill_and_resume_see_the_batches_of_one_run(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed inside an epoch, right after one, and in a later one; losses agree to the last bit."""
 
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the preloaded module
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["resume_run"])
 

@@ -59,8 +59,8 @@ def test_picture_and_sound_end_together(tmp_path: Path, num_frames: int, extra: 
     assert info.audio is not None
     longest = max(num_frames / 25, samples / 16_000)
     assert info.video.start == info.audio.start == 0
-    assert abs(info.video.duration - info.audio.duration) < 1e-3
-    assert abs(info.video.duration - longest) < 1e-3
+    assert abs(info.video.duration - info.audio.duration) < 1e-4
+    assert abs(info.video.duration - longest) < 1e-4
     back = media.read(path)
     expected = num_frames if longest < (num_frames + 1) / 25 else round(longest * 25)
     assert back.num_frames == expected
@@ -173,7 +173,7 @@ def test_writer_refuses_with_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_drift_over_ten_minutes(tmp_path: Path) -> None:
-    fps, minutes = Fraction(5), 10
+    fps, minutes = Fraction(2), 10
     clicks = [60.0 * i + 1 for i in range(minutes)]
     flashes = {round(click * fps) for click in clicks}
     path = tmp_path / "long.mp4"
@@ -183,8 +183,8 @@ def test_no_drift_over_ten_minutes(tmp_path: Path) -> None:
         path, fps=fps, size=(16, 16), sample_rate=16_000, preset="ultrafast"
     ) as writer:
         for i in range(minutes):
-            for j in range(300):
-                writer.write(light if 300 * i + j in flashes else dark)
+            for j in range(120):
+                writer.write(light if 120 * i + j in flashes else dark)
             writer.write(waveform=minute)
     info = media.probe(path)
     assert abs(info.video.duration - 600) < 1e-3

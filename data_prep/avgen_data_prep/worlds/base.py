@@ -1,4 +1,4 @@
-"""What a world is: it renders clips whose every event is known, and measures clips made by others."""
+"""What a world is: it renders clips whose events are known, and measures clips made by others."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from avgen.clip import Clip
 from avgen.clock import MICROSECONDS, Rate, as_rate, count
 
 MIN_SIZE = 16
-MIN_DURATION = 0.2
+MIN_DURATION = 0.45
 QUIET_EDGE = 0.1
 MIN_GAP = 0.12
 
@@ -137,9 +137,7 @@ def make_stage(seed: int, duration: float, fps: Rate, size: int, sample_rate: in
     if size < MIN_SIZE:
         raise ValueError(f"size {size} is below {MIN_SIZE} pixels; ask for a larger picture")
     if sample_rate < 4_000:
-        raise ValueError(
-            f"sample_rate {sample_rate} is below 4000 per second; ask for a higher one"
-        )
+        raise ValueError(f"sample_rate {sample_rate} is below 4000 per second; raise it")
     rate = as_rate(fps)
     num_frames = count(duration, rate)
     num_samples = count(Fraction(num_frames) / rate, sample_rate)
@@ -194,9 +192,8 @@ def check_measurable(clip: Clip, truth: dict[str, Any], name: str) -> tuple[np.n
         ValueError: The clip lacks picture or sound, or the truth is of another world.
     """
     if truth.get("world") != name:
-        raise ValueError(
-            f"truth is of world {truth.get('world')!r}, not {name!r}; use its detector"
-        )
+        found = truth.get("world")
+        raise ValueError(f"truth is of world {found!r}, not {name!r}; use that world's detector")
     if clip.frames is None or len(clip.frames) < 3:
         raise ValueError(f"a clip needs at least 3 frames to be measured by {name!r}")
     if clip.waveform is None or clip.waveform.shape[-1] == 0:

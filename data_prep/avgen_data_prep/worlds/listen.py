@@ -1,4 +1,4 @@
-"""Known-answer listening: when did something start to sound, at which pitch, and what does it resemble.
+"""Known-answer listening: when did something start to sound, at which pitch, and like what.
 
 Made for clips with few, distinct sounds over silence, clean or as models generate them. Shapes:
 S audio samples, N analysis steps, K frequency bands.
@@ -46,7 +46,7 @@ def band_energies(
 
 
 def novelty(energies: np.ndarray, lag: int) -> np.ndarray:
-    """Rise in decibels over ``2 * lag`` steps, averaged over bands by how loud each becomes, ``(N,)``."""
+    """Rise in decibels over ``2 * lag`` steps, mean of bands weighted by level: ``(N,)``."""
     loudest = max(float(energies.sum(axis=1).max()), SILENCE**2)
     level = 10.0 * np.log10(energies + loudest * 10.0 ** (FLOOR_DB / 10.0) / energies.shape[1])
     after = np.concatenate([level[lag:], np.repeat(level[-1:], lag, axis=0)])
@@ -76,7 +76,7 @@ def onsets(waveform: np.ndarray, sample_rate: int, min_gap: float = 0.07) -> lis
 
 
 def refine(waveform: np.ndarray, sample_rate: int, near: float) -> float:
-    """The second within `REFINE` of ``near`` where the level of the next 6 ms exceeds the last most."""
+    """The second within `REFINE` of ``near`` where the level of 6 ms steps up most."""
     step = max(2, round(STEP * sample_rate))
     reach = round(REFINE * sample_rate)
     centre = round(near * sample_rate)
@@ -123,7 +123,7 @@ def envelope(waveform: np.ndarray, sample_rate: int, times: np.ndarray, width: f
 def pitch(
     waveform: np.ndarray, sample_rate: int, times: np.ndarray, low: float, high: float
 ) -> np.ndarray:
-    """Fundamental in Hz around each time by normalised autocorrelation, NaN where unvoiced, ``(N,)``."""
+    """Fundamental in Hz around each time by autocorrelation, NaN where unvoiced: ``(N,)``."""
     length = round(4.0 / low * sample_rate)
     padded = np.pad(waveform.astype(np.float64), (length, length))
     lags = np.arange(int(sample_rate / high), int(np.ceil(sample_rate / low)) + 1)

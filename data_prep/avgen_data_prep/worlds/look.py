@@ -25,7 +25,10 @@ def hues(rgb: np.ndarray) -> np.ndarray:
 def soften(frames: np.ndarray) -> np.ndarray:
     """Frames averaged over about 3 of 64 pixels each way, against noise; float32."""
     width = max(1, 2 * round(frames.shape[1] / 64) + 1)
-    return ndimage.uniform_filter(frames.astype(np.float32), (0, width, width, 0), mode="nearest")
+    rgb = frames.astype(np.float32)
+    for axis in (1, 2):
+        rgb = ndimage.uniform_filter1d(rgb, width, axis=axis, mode="nearest")
+    return rgb
 
 
 def name_colours(frames: np.ndarray, min_chroma: float = MIN_CHROMA) -> np.ndarray:
@@ -49,7 +52,7 @@ def name_colours(frames: np.ndarray, min_chroma: float = MIN_CHROMA) -> np.ndarr
 
 
 def thick_area(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask ``(F, H, W)`` that survive taking thin lines, such as edges, away: ``(F,)``."""
+    """Pixels of a mask ``(F, H, W)`` that are left without its thin lines and edges: ``(F,)``."""
     width = max(1, 2 * round(mask.shape[1] / 64) + 1)
     core = ndimage.minimum_filter(mask, (0, width, width), mode="nearest")
     opened = ndimage.maximum_filter(core, (0, width, width), mode="nearest")
@@ -73,28 +76,29 @@ class Blob:
     y: np.ndarray
 
 
+def label_pieces(mask: np.ndarray, neighbours: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """Connected pieces numbered from 1, 0 elsewhere, and how many there are."""
+    labels = np.zeros(mask.shape, dtype=np.int32)
+    ndimage.label(mask, neighbours, output=labels)
+    return labels, int(labels.max(initial=0))
+
+
 def find_blob(mask: np.ndarray) -> Blob:
     """The largest connected piece in each frame of a mask ``(F, H, W)``."""
-    num_frames = len(mask)
-    area = mask.sum(axis=(1, 2)).astype(float)
-    solid = np.zeros(num_frames)
-    x, y = np.full(num_frames, np.nan), np.full(num_frames, np.nan)
-    labels, num_labels = ndimage.label(mask, structure=NEIGHBOURS)
-    if num_labels == 0:
-        return Blob(area, solid, x, y)
+    labels, num_labels = label_pieces(mask, NEIGHBOURS)
     frame, row, column = np.nonzero(mask)
     label = labels[frame, row, column]
     sizes = np.bincount(label, minlength=num_labels + 1)
     owner = np.zeros(num_labels + 1, dtype=int)
     owner[label] = frame
-    for index in np.unique(frame):
-        pieces = np.flatnonzero(owner == index)
-        pieces = pieces[sizes[pieces] > 0]
-        largest = pieces[np.argmax(sizes[pieces])]
-        inside = label == largest
-        solid[index] = sizes[largest] / area[index]
-        x[index], y[index] = column[inside].mean() + 0.5, row[inside].mean() + 0.5
-    return Blob(area, solid, x, y)
+    largest = np.zeros(len(mask), dtype=int)
+    for piece in np.argsort(sizes[1:], kind="stable") + 1:
+        largest[owner[piece]] = piece
+    area = mask.sum(axis=(1, 2)).astype(float)
+    with np.errstate(invalid="ignore"):
+        x = np.bincount(label, column + 0.5, num_labels + 1) / sizes
+        y = np.bincount(label, row + 0.5, num_labels + 1) / sizes
+    return Blob(area, sizes[largest] / np.maximum(area, 1.0), x[largest], y[largest])
 
 
 def fill_gaps(values: np.ndarray, longest: int) -> np.ndarray:
@@ -104,7 +108,7 @@ def fill_gaps(values: np.ndarray, longest: int) -> np.ndarray:
         return values
     index = np.arange(len(values))
     filled = np.interp(index, index[~missing], values[~missing], left=np.nan, right=np.nan)
-    labels, num_gaps = ndimage.label(missing)
+    labels, num_gaps = label_pieces(missing)
     for gap in range(1, num_gaps + 1):
         if (labels == gap).sum() > longest:
             filled[labels == gap] = np.nan

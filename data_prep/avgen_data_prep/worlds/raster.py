@@ -38,7 +38,7 @@ def blank(num_frames: int, size: int, colour: Colour) -> np.ndarray:
 
 
 def follow(centre_x: np.ndarray, centre_y: np.ndarray, reach: float) -> Window:
-    """The window around centres in pixels ``(F,)`` that holds everything within ``reach`` pixels."""
+    """The window around centres in pixels ``(F,)`` that holds all within ``reach`` pixels."""
     side = 2 * int(np.ceil(reach)) + 4
     left = np.floor(centre_x - side / 2).astype(int)
     top = np.floor(centre_y - side / 2).astype(int)
@@ -94,7 +94,7 @@ def segment(
 
 
 def paint(frames: np.ndarray, window: Window, alpha: np.ndarray, colour: np.ndarray) -> None:
-    """Blend a colour, broadcastable to ``(F, P, P, 3)``, into frames in place; parts outside are cut."""
+    """Blend a colour, broadcastable to ``(F, P, P, 3)``, into frames in place, cut at edges."""
     _, height, width, _ = frames.shape
     alpha = alpha[..., None]
     source = np.broadcast_to(alpha * colour, (*alpha.shape[:3], 3))
@@ -113,7 +113,7 @@ def paint(frames: np.ndarray, window: Window, alpha: np.ndarray, colour: np.ndar
 
 
 def paint_band(frames: np.ndarray, axis: int, start: float, stop: float, colour: Colour) -> None:
-    """Fill rows (``axis`` 0) or columns (1) from ``start`` to ``stop`` pixels, edges anti-aliased."""
+    """Fill rows (``axis`` 0) or columns (1) from ``start`` to ``stop``, pixels may be partial."""
     length = frames.shape[1 + axis]
     edge = np.arange(length, dtype=np.float32)
     share = np.clip(np.minimum(edge + 1, stop) - np.maximum(edge, start), 0.0, 1.0)

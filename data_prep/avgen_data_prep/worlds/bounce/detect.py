@@ -47,7 +47,7 @@ def measure(clip: Clip, truth: dict[str, Any]) -> Detection:
     return Detection(
         sound_times=heard,
         picture_times=sorted(time for time, _ in hits),
-        objects_visible=float((seen & solid).all(axis=0)[alone].sum() / len(frames)),
+        objects_visible=float(((seen & solid).all(axis=0) & alone).mean()),
         attributes={"colour": float((seen.mean(axis=1) >= 0.5).mean())},
         extra={
             "picture_objects": [number for _, number in sorted(hits)],
@@ -111,7 +111,7 @@ def strongest(bends: look.Bends, good: np.ndarray) -> list[tuple[float, float]]:
 def material_accuracy(
     waveform: np.ndarray, sample_rate: int, heard: list[float], truth: dict[str, Any]
 ) -> float | None:
-    """Share of heard hits whose sound is nearest to that of the right material, None without any."""
+    """Share of heard hits that sound most like the right material, None without any."""
     right = []
     for event in truth["events"]:
         near = [time for time in heard if abs(time - event["time"]) <= 0.06]

@@ -114,7 +114,7 @@ def pad_accuracy(glows: np.ndarray, fps: float, truth: dict[str, Any]) -> float:
 def timbre_accuracy(
     waveform: np.ndarray, sample_rate: int, heard: list[float], truth: dict[str, Any]
 ) -> float | None:
-    """Share of heard strikes that sound most like the right instrument of the kit, None without any."""
+    """Share of heard strikes that sound most like the right instrument, None without any."""
     prints = {}
     times = (np.arange(round(PRINT_LENGTH * sample_rate)) / sample_rate).astype(np.float32)
     for name in INSTRUMENTS:
@@ -125,5 +125,7 @@ def timbre_accuracy(
         near = [time for time in heard if abs(time - event["time"]) <= 0.06]
         if near:
             print_ = listen.fingerprint(waveform, sample_rate, near[0], PRINT_LENGTH)
-            right.append(listen.nearest(print_, prints) == truth["objects"][event["object"]]["name"])
+            right.append(
+                listen.nearest(print_, prints) == truth["objects"][event["object"]]["name"]
+            )
     return float(np.mean(right)) if right else None

@@ -67,7 +67,7 @@ def draw_kit(rng: np.random.Generator, duration: float) -> Kit:
     pads = tuple(str(name) for name in rng.choice(list(INSTRUMENTS), num_pads, replace=False))
     background = str(rng.choice(DARK))
     step = rng.uniform(MIN_GAP + 0.01, 0.3)
-    first = QUIET_EDGE + rng.uniform(0.0, step)
+    first = QUIET_EDGE + rng.uniform(0.0, min(step, duration - 2.0 * QUIET_EDGE))
     slots = np.arange(first, duration - QUIET_EDGE, step)
     wanted = max(1, round(rng.integers(3, 9) * duration / 1.96))
     chosen = np.sort(rng.choice(len(slots), min(wanted, len(slots)), replace=False))
