@@ -5,16 +5,17 @@ python benchmarks/audio_codec.py WEIGHTS.safetensors --clips 64 --noise 0.1 > re
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from avgen_data_prep.worlds import WORLDS
 from scipy.optimize import linear_sum_assignment
 from scipy.signal import find_peaks
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
-from avgen.training.audio_codec import log_mel_distance, magnitudes
-from avgen_data_prep.worlds import WORLDS
+from avgen.objective.spectral import log_mel_distance, magnitudes
 
 HELD_OUT = 1_000_000
 REACH = 0.05
@@ -75,7 +76,10 @@ def measure(codec: SeanetAudioCodec, world: str, clips: int, noise: float) -> di
     decoded = {"decoded": codec.decode(latents), "decoded_with_noise": codec.decode(noisy)}
     rate = codec.sample_rate
     original = [onsets(w[0].numpy(), rate) for w in waveform]
-    result: dict = {"latent_mean": round(float(latents.mean()), 3), "latent_std": round(float(latents.std()), 3)}
+    result: dict = {
+        "latent_mean": round(float(latents.mean()), 3),
+        "latent_std": round(float(latents.std()), 3),
+    }
     for name, sound in decoded.items():
         sound = sound[..., : waveform.shape[-1]]
         found = [onsets(s[0].numpy(), rate) for s in sound]
@@ -95,8 +99,6 @@ def measure(codec: SeanetAudioCodec, world: str, clips: int, noise: float) -> di
 
 
 def _with_sound(clip, waveform: np.ndarray):
-    from dataclasses import replace
-
     return replace(clip, waveform=waveform)
 
 

@@ -9,7 +9,7 @@ VERBS = {
     "eval": ("avgen_eval.cli:main", "measure clips, codecs or weights"),
     "prep": ("avgen_data_prep.cli:main", "make training data from files or procedural worlds"),
     "recipes": ("avgen.cli.recipes:main", "list, show or copy the recipes"),
-    "demo": ("avgen_eval.demo:main", "generate, measure, fine-tune and write a report"),
+    "demo": ("avgen.cli.demo:main", "generate, measure, fine-tune and write a report"),
     "bench": ("avgen_eval.speed:main", "time generation and training beside a peer"),
     "doctor": ("avgen.cli.doctor:main", "what is installed, which attention backend is used and why"),
 }

@@ -196,10 +196,20 @@ class SeanetAudioCodec(AudioCodec):
         }
 
     def save(self, path: str | Path) -> str:
-        """Write one safetensors file and return the new identity."""
+        """Write one safetensors file and return the identity."""
         config = {**self.config, "class": type(self).__name__}
-        self.identity = checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+        checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+        self.identity = self.latent_identity()
         return self.identity
+
+    def latent_identity(self) -> str:
+        """SHA-256 of what defines the latents: encoder, codebooks and calibration.
+
+        The decoder is not part of it: it can be trained on while cached latents stay valid.
+        """
+        defining = ("encoder.", "quantiser.codebooks", "latent_")
+        weights = {k: v for k, v in self.state_dict().items() if k.startswith(defining)}
+        return checkpoint.digest(weights)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -209,11 +219,10 @@ class SeanetAudioCodec(AudioCodec):
             CheckpointError: The file is missing, damaged, foreign, too new, or not an audio codec.
         """
         config, tensors = checkpoint.load(path, kind=KIND)
-        identity = config.pop("sha256")
-        config.pop("class")
-        codec = cls(**config)
+        arguments = {k: v for k, v in config.items() if k not in ("sha256", "class")}
+        codec = cls(**arguments)
         codec.load_state_dict(tensors)
-        codec.identity = identity
+        codec.identity = codec.latent_identity()
         return codec.eval()
 
     @staticmethod
@@ -223,4 +232,6 @@ class SeanetAudioCodec(AudioCodec):
                 f"{name} of shape {tuple(tensor.shape)}: expected (batch, {channels} channels, {unit})"
             )
         if tensor.shape[-1] == 0:
-            raise ValueError(f"{name} of shape {tuple(tensor.shape)} has no {unit}; give at least one")
+            raise ValueError(
+                f"{name} of shape {tuple(tensor.shape)} has no {unit}; give at least one"
+            )

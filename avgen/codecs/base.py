@@ -18,7 +18,7 @@ class VideoCodec(nn.Module, ABC):
         latent_channels: Channels C of a latent.
         time_stride: Frames per latent step after the first (1 or 4).
         space_stride: Pixels per latent cell in height and width.
-        identity: SHA-256 of the weights; latents are only valid with the codec that made them.
+        identity: SHA-256 of the weights that make latents (all but the decoder); latents are only valid with it.
     """
 
     latent_channels: int
@@ -45,7 +45,7 @@ class AudioCodec(nn.Module, ABC):
         audio_channels: Channels of the waveform (1 mono, 2 stereo).
         num_codebooks: Residual codebooks Q.
         codebook_size: Entries of each codebook.
-        identity: SHA-256 of the weights.
+        identity: SHA-256 of the weights that make latents and codes (all but the decoder).
     """
 
     latent_channels: int

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from encodec import EncodecModel
+from encodec.model import EncodecModel
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -140,7 +140,9 @@ class EncodecAudioCodec(AudioCodec):
         for codes, scale in self.model.encode(padded):
             rows = [codes]
             if scale is not None:
-                rows.append(scale_to_code(scale, self.codebook_size)[..., None].expand_as(codes[:, :1]))
+                rows.append(
+                    scale_to_code(scale, self.codebook_size)[..., None].expand_as(codes[:, :1])
+                )
             parts.append(torch.cat(rows, dim=1))
         return fold_steps(torch.cat(parts, dim=-1), self.steps_per_token)
 
@@ -170,7 +172,9 @@ class EncodecAudioCodec(AudioCodec):
         codes = self.model.quantizer.encode(network, self.model.frame_rate, self.model.bandwidth)
         codes = codes.transpose(0, 1)
         if self.scaled:
-            codes = torch.cat([codes, scale_to_code(steps[:, -1:].exp(), self.codebook_size)], dim=1)
+            codes = torch.cat(
+                [codes, scale_to_code(steps[:, -1:].exp(), self.codebook_size)], dim=1
+            )
         return fold_steps(codes, self.steps_per_token)
 
     @torch.no_grad()

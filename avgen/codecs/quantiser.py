@@ -135,9 +135,7 @@ class ResidualQuantiser(nn.Module):
         self.codebooks[index] = self.sums[index] / self.counts[index][:, None]
 
 
-def nearest(
-    vectors: Float[Tensor, "*n d"], codebook: Float[Tensor, "k d"]
-) -> Int[Tensor, "*n"]:
+def nearest(vectors: Float[Tensor, "*n d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, "*n"]:
     """Index of the entry with the smallest Euclidean distance."""
     flat = vectors.reshape(-1, vectors.shape[-1])
     score = torch.addmm(codebook.square().sum(1), flat, codebook.t(), alpha=-2.0)

@@ -294,9 +294,7 @@ def build_encoder(config: SeanetConfig) -> Chain:
     layers: list[nn.Module] = [Compress(config.companding)] if config.companding else []
     layers += [Patch(config.patch)] if config.patch > 1 else []
     channels = config.audio_channels * config.patch
-    layers += [
-        CausalConv1d(channels, width, config.kernel_size, pad_mode=mode, gain=1 / LOUDNESS)
-    ]
+    layers += [CausalConv1d(channels, width, config.kernel_size, pad_mode=mode, gain=1 / LOUDNESS)]
     for stride in config.strides:
         layers += _residual_blocks(width, config)
         layers += [

@@ -228,13 +228,19 @@ class VideoVAE(VideoCodec):
         values = torch.cat(means, dim=1)
         self.latent_mean.copy_(values.mean(1))
         self.latent_std.copy_(values.std(1).clamp_min(1e-6))
-        self.identity = checkpoint.digest(self.state_dict())
+        self.identity = self.latent_identity()
 
     def save(self, path: str | Path, **provenance: Any) -> str:
-        """Write weights, configuration and provenance; return the SHA-256, the new `identity`."""
+        """Write weights, configuration and provenance; return the new `identity`."""
         config = self.arguments | {"provenance": provenance}
-        self.identity = checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+        checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+        self.identity = self.latent_identity()
         return self.identity
+
+    def latent_identity(self) -> str:
+        """SHA-256 of what makes latents; the decoder may be trained further without making them stale."""
+        weights = {k: v for k, v in self.state_dict().items() if not k.startswith("decoder.")}
+        return checkpoint.digest(weights)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -244,11 +250,10 @@ class VideoVAE(VideoCodec):
             CheckpointError: The file is no readable ``video_vae`` checkpoint.
         """
         config, tensors = checkpoint.load(path, kind=KIND)
-        identity = config.pop("sha256")
-        config.pop("provenance")
+        del config["sha256"], config["provenance"]
         vae = cls(**config)
         vae.load_state_dict(tensors)
-        vae.identity = identity
+        vae.identity = vae.latent_identity()
         return vae.eval()
 
     def _posterior_chunk(

@@ -5,26 +5,21 @@ Method: peaks over a local median, for sound of half-wave rectified spectral flu
 pictures of the acceleration of optical flow: a ball that bounces moves on at the same speed.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
-from scipy.ndimage import gaussian_filter, maximum_filter1d, median_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, maximum_filter1d, median_filter, uniform_filter1d
 
 from avgen.caption import Event
 from avgen.clip import Clip
 
 PROVENANCE = "proposal"
-SOUND_TEXT = "a sound"
-MOTION_TEXT = "a movement"
 _HOP_SECONDS = 0.01
 _WINDOW_SECONDS = 0.032
 _COMPRESSION = 100.0
-_SOUND_FLOOR = 0.03
-_MOTION_FLOOR = 0.1
-_SOUND_RATIO = 3.0
-_MOTION_RATIO = 1.7
 _FLOW_PIXELS = 64
 _FLOW_WINDOW = 9
 _BLUR = 1.5
@@ -33,6 +28,27 @@ _BACKGROUND_SECONDS = 1.0
 _GAP_SECONDS = 0.06
 _SHORTEST = 0.04
 _LONGEST = 1.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a peak is called, and what it takes.
+
+    Attributes:
+        track: Of the events.
+        text: Of the events.
+        ratio: Times the local median that a peak must exceed.
+        floor: Smallest peak that counts.
+    """
+
+    track: Literal["sfx", "visual"]
+    text: str
+    ratio: float
+    floor: float
+
+
+SOUND = Kind("sfx", "a sound", ratio=3.0, floor=0.03)
+MOTION = Kind("visual", "a movement", ratio=2.0, floor=0.15)
 
 
 def propose_events(clip: Clip) -> tuple[Event, ...]:
@@ -44,11 +60,10 @@ def propose_events(clip: Clip) -> tuple[Event, ...]:
     events: list[Event] = []
     if clip.waveform is not None:
         flux, energy = sound_envelopes(clip.waveform, clip.sample_rate)
-        events += _events(flux, energy, _HOP_SECONDS, _SOUND_FLOOR, "sfx", SOUND_TEXT)
+        events += _events(flux, energy, _HOP_SECONDS, SOUND)
     if clip.frames is not None:
-        rise, motion = motion_envelopes(clip.frames)
-        step = float(1 / clip.fps)
-        events += _events(rise, motion, step, _MOTION_FLOOR, "visual", MOTION_TEXT)
+        acceleration, motion = motion_envelopes(clip.frames)
+        events += _events(acceleration, motion, float(1 / clip.fps), MOTION)
     return tuple(sorted(events, key=lambda event: (event.start_us, event.track)))
 
 
@@ -70,7 +85,11 @@ def sound_envelopes(
 def motion_envelopes(
     frames: UInt8[ndarray, "f h w 3"],
 ) -> tuple[Float[ndarray, "f"], Float[ndarray, "f"]]:
-    """Acceleration of the optical flow, weighted by contrast, and motion: mean grey difference."""
+    """Sudden change of the picture, and motion: mean absolute grey difference.
+
+    The change is the acceleration of the optical flow, weighted by contrast, and that of brightness,
+    which has no flow.
+    """
     stride = max(1, min(frames.shape[1:3]) // _FLOW_PIXELS)
     grey = frames[:, ::stride, ::stride].mean(axis=-1, dtype=np.float32)
     if len(grey) < 3 or min(grey.shape[1:]) < 2:
@@ -78,8 +97,9 @@ def motion_envelopes(
     motion = np.abs(np.diff(grey, axis=0)).mean(axis=(1, 2))
     flow, contrast = _flow(gaussian_filter(grey, (0, _BLUR, _BLUR)))
     change = np.hypot(*np.diff(flow, axis=1)) * np.minimum(contrast[1:], contrast[:-1])
-    acceleration = np.pad(change.mean(axis=(1, 2)), 1)  # the first and last frame have none
-    return acceleration, np.concatenate([motion[:1], motion])
+    flash = np.abs(np.diff(grey.mean(axis=(1, 2))))[:-1]
+    sudden = np.pad(change.mean(axis=(1, 2)) + flash, 1)  # the first and last frame have none
+    return sudden, np.concatenate([motion[:1], motion])
 
 
 def _flow(
@@ -90,28 +110,31 @@ def _flow(
     down, right = np.gradient(middle, axis=1), np.gradient(middle, axis=2)
 
     def around(product: ndarray) -> ndarray:
-        return uniform_filter(product, size=(1, _FLOW_WINDOW, _FLOW_WINDOW))
+        for axis in (1, 2):
+            product = uniform_filter1d(product, _FLOW_WINDOW, axis=axis)
+        return product
 
-    yy, xx, xy = around(down * down) + _DAMPING, around(right * right) + _DAMPING, around(down * right)
+    yy, xx = around(down * down) + _DAMPING, around(right * right) + _DAMPING
+    xy = around(down * right)
     yt, xt = around(down * rise), around(right * rise)
     flow = np.stack([yt * xx - xt * xy, xt * yy - yt * xy]) / -(xx * yy - xy * xy)
     return flow, xx + yy - 2 * _DAMPING
 
 
-def peaks(novelty: Float[ndarray, "n"], step: float, floor: float) -> list[tuple[int, float]]:
+def peaks(novelty: Float[ndarray, "n"], step: float, kind: Kind) -> list[tuple[int, float]]:
     """Steps that stand out of their surroundings, with a confidence in (0, 1).
 
     Args:
         novelty: Non-negative.
         step: Seconds per step.
-        floor: Smallest value that counts.
+        kind: Thresholds.
     """
     if len(novelty) < 3:
         return []
     background = median_filter(
         novelty, size=max(3, round(_BACKGROUND_SECONDS / step)), mode="nearest"
     )
-    threshold = np.maximum(_RATIO * background, floor)
+    threshold = np.maximum(kind.ratio * background, kind.floor)
     highest = maximum_filter1d(novelty, size=2 * max(1, round(_GAP_SECONDS / step)) + 1)
     found = np.flatnonzero((novelty >= highest) & (novelty > threshold))
     return [(int(i), float(novelty[i] / (novelty[i] + threshold[i]))) for i in found]
@@ -121,11 +144,9 @@ def _events(
     novelty: Float[ndarray, "n"],
     level: Float[ndarray, "n"],
     step: float,
-    floor: float,
-    track: Literal["sfx", "visual"],
-    text: str,
+    kind: Kind,
 ) -> list[Event]:
-    found = peaks(novelty, step, floor)
+    found = peaks(novelty, step, kind)
     starts = [index for index, _ in found]
     events = []
     nexts = [*starts[1:], len(novelty)][: len(found)]
@@ -134,7 +155,7 @@ def _events(
         end = max(_fallen(level, index, last) * step, index * step + _SHORTEST)
         end = min(end, len(novelty) * step)
         fields = {"confidence": round(confidence, 3), "provenance": PROVENANCE}
-        events.append(Event.at(index * step, end, text, track, **fields))
+        events.append(Event.at(index * step, end, kind.text, kind.track, **fields))
     return events
 
 

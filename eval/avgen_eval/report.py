@@ -321,5 +321,5 @@ def _error(scores: Sequence[EventScore]) -> str:
 def _offset(record: ClipRecord, *, confidence: bool = False) -> str:
     if record.offset.offset_ms is None:
         return NOT_AVAILABLE
-    more = f" <small>confidence {record.offset.confidence:.2f}</small>" if confidence else ""
+    more = f" <small>conf. {record.offset.confidence:.2f}</small>" if confidence else ""
     return f"{_signed(record.offset.offset_ms)} ms{more}"

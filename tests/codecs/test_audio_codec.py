@@ -1,18 +1,19 @@
 """The project's audio codec: shapes, streaming, causality, codes, calibration, files, the shipped weights."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from avgen_data_prep.worlds import WORLDS
 from torch import Tensor
 
 from avgen import checkpoint
 from avgen.checkpoint import CheckpointError
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.codecs.quantiser import ResidualQuantiser, kmeans, nearest
-from avgen.training.audio_codec import log_mel_distance, magnitudes
-from avgen_data_prep.worlds import WORLDS
+from avgen.objective.spectral import log_mel_distance, magnitudes
 
 SHIPPED = Path(checkpoint.__file__).parent / "weights" / "tiny" / "audio_codec.safetensors"
 VARIANTS = {
@@ -165,7 +166,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="damaged"):
         SeanetAudioCodec.from_file(path)
     checkpoint.save(path, {"a": torch.zeros(1)}, kind="video_vae", config={})
-    with pytest.raises(CheckpointError, match="'audio_codec' weights are needed"):
+    with pytest.raises(CheckpointError, match="'audio_codec' are needed"):
         SeanetAudioCodec.from_file(path)
     with pytest.raises(CheckpointError, match="no such weights file"):
         SeanetAudioCodec.from_file(tmp_path / "missing.safetensors")
@@ -192,8 +193,10 @@ def test_every_codebook_reduces_the_error() -> None:
     quantiser.initialise(vectors, generator)
     latents = vectors.t()[None]
     codes = quantiser.encode(latents)
-    errors = [float((quantiser.decode(codes[:, :q]) - latents).square().mean()) for q in range(1, 5)]
-    assert all(b < 0.8 * a for a, b in zip(errors, errors[1:], strict=False))
+    errors = [
+        float((quantiser.decode(codes[:, :q]) - latents).square().mean()) for q in range(1, 5)
+    ]
+    assert all(b < 0.8 * a for a, b in pairwise(errors))
 
 
 def test_learning_follows_the_data_and_passes_gradients() -> None:

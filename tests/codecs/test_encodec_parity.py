@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encodec import EncodecModel
+from encodec.model import EncodecModel
 from torch import Tensor
 
 from avgen.checkpoint import CheckpointError

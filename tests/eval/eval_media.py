@@ -10,6 +10,7 @@ from avgen.clip import Clip
 
 FPS, FRAMES, SIZE, RATE = 25, 49, 64, 16_000
 DURATION = FRAMES / FPS
+Times = Sequence[float] | np.ndarray
 
 
 def flashes(frames: Sequence[int]) -> np.ndarray:
@@ -20,7 +21,7 @@ def flashes(frames: Sequence[int]) -> np.ndarray:
     return picture
 
 
-def bouncing(hits: Sequence[float], seed: int = 0) -> np.ndarray:
+def bouncing(hits: Times, seed: int = 0) -> np.ndarray:
     """A red ball whose parabolas meet the floor at the given seconds, with sensor noise."""
     edges = np.array([-0.35, *hits, hits[-1] + 0.8])
     times = np.arange(FRAMES) / FPS
@@ -39,7 +40,7 @@ def bouncing(hits: Sequence[float], seed: int = 0) -> np.ndarray:
     return picture
 
 
-def knocks(times: Sequence[float], seed: int = 0, noise: float = 1e-3) -> np.ndarray:
+def knocks(times: Times, seed: int = 0, noise: float = 1e-3) -> np.ndarray:
     """Decaying tones with a click at their start, ``(1, S)``."""
     rng = np.random.default_rng(seed)
     clock = np.arange(round(DURATION * RATE)) / RATE

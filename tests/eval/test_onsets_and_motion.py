@@ -52,7 +52,9 @@ def test_onset_train_keeps_the_centre_of_each_pulse() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_impacts_are_found_between_frames(seed: int) -> None:
     hits = np.cumsum(np.random.default_rng(seed).uniform(0.3, 0.55, 3))
-    score = score_events(hits, picture_impacts(measure_motion(bouncing(hits, seed), FPS)), 60)
+    score = score_events(
+        hits.tolist(), picture_impacts(measure_motion(bouncing(hits, seed), FPS)), 60
+    )
     assert score.recall == 1
     assert score.num_detected <= len(hits) + 1
     assert np.mean(np.abs(score.errors_ms)) < 15

@@ -1,5 +1,6 @@
 """What a world is: it renders clips whose events are known, and measures clips made by others."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -132,8 +133,8 @@ def make_stage(seed: int, duration: float, fps: Rate, size: int, sample_rate: in
     """Check the arguments of `World.render` and put them on whole frames and samples."""
     if seed < 0:
         raise ValueError(f"seed {seed} is negative; use 0 or above")
-    if duration < MIN_DURATION:
-        raise ValueError(f"duration {duration} s is below {MIN_DURATION} s; ask for a longer clip")
+    if not MIN_DURATION <= duration < math.inf:
+        raise ValueError(f"duration {duration} s is not in [{MIN_DURATION}, inf); change it")
     if size < MIN_SIZE:
         raise ValueError(f"size {size} is below {MIN_SIZE} pixels; ask for a larger picture")
     if sample_rate < 4_000:

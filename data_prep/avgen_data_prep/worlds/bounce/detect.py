@@ -63,12 +63,11 @@ def plausible(blob: look.Blob, item: dict[str, Any], scale: np.ndarray) -> np.nd
 
 
 def has_strangers(names: np.ndarray, truth: dict[str, Any], scale: np.ndarray) -> np.ndarray:
-    """Frames with a notable area of a colour that no object has, ``(F,)`` bool."""
+    """Frames with a notable area of colours that no object has, ``(F,)`` bool."""
     smallest = min(item["area"] for item in truth["objects"]) * scale.prod()
     described = [list(PALETTE).index(item["colour"]) for item in truth["objects"]]
-    others = [index for index in range(len(PALETTE)) if index not in described]
-    areas = np.array([look.thick_area(names == index) for index in others])
-    return areas.max(axis=0) > STRAY * smallest
+    strange = (names >= 0) & ~np.isin(names, described)
+    return look.thick_area(strange) > STRAY * smallest
 
 
 def find_hits(blob: look.Blob, item: dict[str, Any], scale: np.ndarray, fps: float) -> list[float]:

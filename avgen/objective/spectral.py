@@ -1,0 +1,96 @@
+"""How far apart two waveforms sound: companded samples, spectra at several windows, log-mel.
+
+Shapes: B batch, A audio channels, S waveform samples, N clips and channels, F frequencies, M mel bands,
+L spectrum steps.
+"""
+
+import math
+from functools import cache
+
+import torch
+import torchaudio
+from jaxtyping import Float
+from torch import Tensor
+
+WINDOWS = (64, 256, 1024)
+"""STFT windows in samples: short ones place onsets, long ones place pitches."""
+MEL_WINDOW, MEL_HOP, MEL_BANDS = 1024, 160, 64
+FLOOR = 3e-3
+"""Amplitude, relative to a full-scale sine, below which spectra count as silent (-50 dB)."""
+
+
+def reconstruction_losses(
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
+) -> dict[str, Tensor]:
+    """Distances of two waveforms.
+
+    Squares as well as absolute values of logarithms, because worlds are mostly silent: absolute values
+    alone have a minimum at silence.
+
+    Returns:
+        ``waveform``: mean absolute difference of companded samples; ``spectrum``: over several windows,
+        spectral convergence (Yamamoto et al., 2020, arXiv:1910.11480) and log-magnitude differences;
+        ``mel``: log-mel differences.
+    """
+    spectra = [
+        spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window))
+        for window in WINDOWS
+    ]
+    return {
+        "waveform": 5 * (compand(decoded) - compand(waveform)).abs().mean(),
+        "spectrum": torch.stack(spectra).mean(),
+        "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
+    }
+
+
+def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:
+    """Spectral convergence plus the size of the difference of logarithms."""
+    convergence = (decoded - target).norm() / target.norm().clamp(min=1e-3)
+    return convergence + _size(torch.log(decoded + FLOOR) - torch.log(target + FLOOR))
+
+
+def compand(waveform: Tensor, strength: float = 100.0) -> Tensor:
+    """Compress loud samples logarithmically to [-1, 1]."""
+    return waveform.sign() * torch.log1p(strength * waveform.abs()) / math.log1p(strength)
+
+
+def _size(difference: Tensor) -> Tensor:
+    return 0.5 * (difference.abs().mean() + difference.square().mean())
+
+
+def log_mel_distance(
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
+) -> Tensor:
+    """Mean absolute difference of natural log-mel amplitudes (64 bands, 10 ms hop, floor -50 dB)."""
+    return (log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)).abs().mean()
+
+
+def log_mel(waveform: Float[Tensor, "b a s"], sample_rate: int) -> Float[Tensor, "n m l"]:
+    """Natural logarithm of mel amplitudes, one row per clip and channel."""
+    spectrum = magnitudes(waveform, MEL_WINDOW, MEL_HOP)
+    bank = _mel_bank(sample_rate).to(spectrum)
+    return torch.log(bank @ spectrum + FLOOR)
+
+
+def magnitudes(
+    waveform: Float[Tensor, "b a s"], window: int, hop: int | None = None
+) -> Float[Tensor, "n f l"]:
+    """STFT magnitudes scaled so that a full-scale sine has about 1."""
+    spectrum = torch.stft(
+        waveform.flatten(0, 1),
+        window,
+        hop or window // 4,
+        window=torch.hann_window(window, device=waveform.device),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = spectrum.real.square() + spectrum.imag.square()
+    return torch.sqrt(power + 1e-12) * (4 / window)
+
+
+@cache
+def _mel_bank(sample_rate: int) -> Tensor:
+    bank = torchaudio.functional.melscale_fbanks(
+        MEL_WINDOW // 2 + 1, 20.0, sample_rate / 2, MEL_BANDS, sample_rate, mel_scale="htk"
+    )
+    return bank.t().contiguous()
