@@ -43,6 +43,7 @@ def quiet_known_warnings() -> None:
         ".*ModelCheckpoint.*",
         ".*`num_workers`.*",
         ".*args parameter is intended.*",
+        ".*returned `None`.*",
         ".*overridden `transfer_batch_to_device`.*",
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -16,7 +16,8 @@ from torch import Tensor
 from avgen import checkpoint
 from avgen.codecs.base import AudioCodec
 from avgen.codecs.quantiser import ResidualQuantiser
-from avgen.codecs.seanet import PadMode, SeanetConfig, StreamState, build_decoder, build_encoder
+from avgen.codecs.seanet import SeanetConfig, build_decoder, build_encoder
+from avgen.codecs.streaming import PadMode, StreamState
 
 KIND = "audio_codec"
 UNSAVED = "unsaved"
@@ -142,6 +143,7 @@ class SeanetAudioCodec(AudioCodec):
             state: What the call before returned; ``None`` starts a stream. It is not changed.
             final: The stream ends here: the last, incomplete step is padded and returned.
         """
+        self._check(waveform, "waveform", self.audio_channels, "samples", least=0)
         latents, state = self.encoder(waveform, state, final)
         return self.quantiser.encode(latents), state
 
@@ -156,6 +158,7 @@ class SeanetAudioCodec(AudioCodec):
 
         With reflected padding the first samples come a few steps late; ``final`` brings the rest.
         """
+        self._check(latents, "latents", self.latent_channels, "latent steps", least=0)
         return self.decoder(self.denormalise(latents), state, final)
 
     def normalise(self, latents: Float[Tensor, "b c l"]) -> Float[Tensor, "b c l"]:
@@ -226,12 +229,12 @@ class SeanetAudioCodec(AudioCodec):
         return codec.eval()
 
     @staticmethod
-    def _check(tensor: Tensor, name: str, channels: int, unit: str) -> None:
+    def _check(tensor: Tensor, name: str, channels: int, unit: str, least: int = 1) -> None:
         if tensor.ndim != 3 or tensor.shape[1] != channels:
             raise ValueError(
                 f"{name} of shape {tuple(tensor.shape)}: expected (batch, {channels} channels, {unit})"
             )
-        if tensor.shape[-1] == 0:
+        if tensor.shape[-1] < least:
             raise ValueError(
                 f"{name} of shape {tuple(tensor.shape)} has no {unit}; give at least one"
             )

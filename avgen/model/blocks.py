@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from avgen.model.config import ModelConfig, StreamConfig
 from avgen.model.modulation import PARTS, Levels
 from avgen.ops.attention import Backend, Mask, attend
-from avgen.ops.norms import modulate, rms_norm
+from avgen.ops.norms import modulate, normalise
 from avgen.ops.rope import Rotation, rotate
 
 States = Float[Tensor, "b n d"]
@@ -45,7 +45,7 @@ class StreamContext:
 
 
 class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys (Henry et al. 2020, arXiv 2010.04245)."""
+    """Multi-head attention with normalised queries and keys (Dehghani et al. 2023, arXiv 2302.05442)."""
 
     def __init__(self, width: int, source_width: int, num_heads: int, head_dim: int, backend: Backend) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ class Attention(nn.Module):
         """Read ``source`` from ``x``, with the rotations of both."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim))
         key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
-        query = rotate(rms_norm(query) * self.query_scale.to(query.dtype), turn)
-        key = rotate(rms_norm(key) * self.key_scale.to(key.dtype), source_turn)
+        query = rotate(normalise(query, self.query_scale), turn)
+        key = rotate(normalise(key, self.key_scale), source_turn)
         return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
 
 
@@ -98,7 +98,7 @@ class StreamLayer(nn.Module):
 
     def attend_text(self, x: States, text: Tensor, text_turn: Rotation, context: StreamContext) -> States:
         """Text at its time: queries turned by their second, keys by the mean over their interval."""
-        return x + self.text(rms_norm(x), text, context.time, text_turn, context.text_mask)
+        return x + self.text(normalise(x), text, context.time, text_turn, context.text_mask)
 
     def attend_partners(
         self,
@@ -113,7 +113,7 @@ class StreamLayer(nn.Module):
         scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
         hidden = modulate(x, scale, shift)
         for name, (states, turn) in partners.items():
-            read = gate * self.partners[name](hidden, rms_norm(states), context.time, turn, context.partner_masks[name])
+            read = gate * self.partners[name](hidden, normalise(states), context.time, turn, context.partner_masks[name])
             x = x + (read if context.exchange is None else context.exchange.to(x.dtype) * read)
         return x
 
@@ -121,7 +121,7 @@ class StreamLayer(nn.Module):
         """The token by itself."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[6:])
         hidden = modulate(x, scale, shift)
-        return x + gate * self.contract(F.gelu(self.expand(hidden), approximate="tanh"))
+        return x + gate * self.contract(F.gelu(self.expand(hidden)))
 
 
 class Block(nn.Module):

@@ -92,7 +92,7 @@ def _preset(
 def tiny(video_channels: int = 16, audio_channels: int = 32) -> ModelConfig:
     """At most 12 M parameters: trains on two CPU cores."""
     return _preset(
-        depth=8, head_dim=64, heads=(3, 2), text_width=192, channels=(video_channels, audio_channels), space=6.3
+        depth=6, head_dim=64, heads=(3, 2), text_width=192, channels=(video_channels, audio_channels), space=6.3
     )
 
 

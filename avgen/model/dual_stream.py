@@ -14,7 +14,7 @@ from avgen.model.config import ModelConfig, StreamConfig
 from avgen.model.inputs import Keys, StreamInput, attention_mask, pack_text
 from avgen.model.modulation import NoiseModulation
 from avgen.ops.attention import Backend
-from avgen.ops.norms import rms_norm
+from avgen.ops.norms import normalise
 from avgen.ops.rope import Rotation, concatenate, frequencies, interval_rotation, rotation
 from avgen.text.base import TextTokens
 
@@ -70,7 +70,7 @@ class DualStreamTransformer(nn.Module):
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
         for block in self.blocks:
             states = block(states, text.states, text_turn, contexts)
-        return {name: self.ports[name].read(rms_norm(x)) for name, x in states.items()}  # type: ignore[operator]
+        return {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
 
     def _embed(self, name: str, stream: StreamInput) -> Tensor:
         x = self.ports[name](stream.tokens)

@@ -30,6 +30,7 @@ def reconstruction_losses(
     Returns:
         ``waveform``: mean absolute difference of companded samples; ``spectrum``: over several windows,
         spectral convergence (Yamamoto et al., 2020, arXiv:1910.11480) and log-magnitude differences;
+        ``onset``: see `onset_distance`;
         ``mel``: log-mel differences.
     """
     spectra = [
@@ -39,8 +40,24 @@ def reconstruction_losses(
     return {
         "waveform": 5 * (compand(decoded) - compand(waveform)).abs().mean(),
         "spectrum": torch.stack(spectra).mean(),
+        "onset": onset_distance(decoded, waveform),
         "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
     }
+
+
+def onset_distance(
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"]
+) -> Float[Tensor, ""]:
+    """Difference of the rises and falls of loudness over 4 and 12 windows of a quarter of 64 samples."""
+    loudness = [
+        torch.log1p(magnitudes(sound, WINDOWS[0]) / FLOOR).mean(dim=1)
+        for sound in (decoded, waveform)
+    ]
+    sizes = []
+    for lag in (4, 12):
+        ours, theirs = (rise[:, lag:] - rise[:, :-lag] for rise in loudness)
+        sizes.append(_size(ours - theirs))
+    return torch.stack(sizes).mean()
 
 
 def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:

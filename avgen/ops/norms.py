@@ -1,4 +1,8 @@
-"""Normalisation without parameters, and modulation."""
+"""Normalisation without bias, and modulation.
+
+Layer normalisation rather than root mean square: PyTorch has one fused kernel for it forward and backward on every
+device, which on a CPU in bfloat16 is four times faster.
+"""
 
 import torch
 from jaxtyping import Float
@@ -6,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def rms_norm(x: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-    """Divide by the root mean square over the last axis."""
-    return F.rms_norm(x, (x.shape[-1],), eps=1e-6)
+def normalise(x: Float[Tensor, "... d"], scale: Tensor | None = None) -> Float[Tensor, "... d"]:
+    """Zero mean and unit variance over the last axis, times ``scale``."""
+    return F.layer_norm(x, (x.shape[-1],), None if scale is None else scale.to(x.dtype), eps=1e-6)
 
 
 def modulate(
     x: Float[Tensor, "b n d"], scale: Float[Tensor, "b m d"], shift: Float[Tensor, "b m d"]
 ) -> Float[Tensor, "b n d"]:
-    """Adaptive norm: ``rms_norm(x) * (1 + scale) + shift`` (Peebles and Xie 2022, arXiv 2212.09748)."""
-    return torch.addcmul(shift, rms_norm(x), 1 + scale)
+    """Adaptive norm: ``normalise(x) * (1 + scale) + shift`` (Peebles and Xie 2022, arXiv 2212.09748)."""
+    return torch.addcmul(shift, normalise(x), 1 + scale)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avgen.ops.attention import attend
-from avgen.ops.norms import rms_norm
+from avgen.ops.norms import normalise
 from avgen.ops.rope import Rotation, frequencies, rotate, rotation
 from avgen.text.base import TextEncoder
 
@@ -74,7 +74,7 @@ class ByteTextEncoder(TextEncoder):
         turn = rotation(positions, self.layers[0].omega)  # type: ignore[arg-type]
         for layer in self.layers:
             x = layer(x, turn, mask)
-        return rms_norm(self.reduce(x.unflatten(1, (-1, self.merge)).flatten(2)))
+        return normalise(self.reduce(x.unflatten(1, (-1, self.merge)).flatten(2)))
 
 
 class _Layer(nn.Module):
@@ -90,7 +90,7 @@ class _Layer(nn.Module):
         self.register_buffer("omega", frequencies(width // num_heads // 2, 1.0, 0.01), persistent=False)
 
     def forward(self, x: Tensor, turn: Rotation, mask: Tensor) -> Tensor:
-        query, key, value = self.qkv(rms_norm(x)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
-        read = attend(rotate(rms_norm(query), turn), rotate(rms_norm(key), turn), value, mask)
+        query, key, value = self.qkv(normalise(x)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        read = attend(rotate(normalise(query), turn), rotate(normalise(key), turn), value, mask)
         x = x + self.out(read.flatten(2))
-        return x + self.contract(F.gelu(self.expand(rms_norm(x))))
+        return x + self.contract(F.gelu(self.expand(normalise(x))))

@@ -21,7 +21,8 @@ def orthogonalised(matrix: Float[Tensor, "m n"], iterations: int = 5) -> Float[T
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T
-        x = 3.4445 * x + (2.0315 * gram @ gram - 4.7750 * gram) @ x
+        mixed = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.addmm(x, mixed, x, beta=3.4445)
     return (x.T if tall else x).to(matrix.dtype)
 
 

@@ -49,6 +49,12 @@ class WorldSource(Source):
         for name in ("count", "shard_size", "size", "fps", "sample_rate", "duration"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} {getattr(self, name)} must be positive")
+        last = self.seed_start + self.count - 1
+        if self.seed_start < HELD_OUT_SEEDS <= last:
+            raise ValueError(
+                f"seeds {self.seed_start} to {last} run into those held out for evaluation, from "
+                f"{HELD_OUT_SEEDS} on; lower the count or the first seed"
+            )
         if self.weights is None and not self.keep_media:
             raise ValueError("neither latents nor media asked for; give codec weights or --media")
 

@@ -208,7 +208,7 @@ def test_learning_follows_the_data_and_passes_gradients() -> None:
     for _ in range(20):
         moved.requires_grad_()
         quantised = quantiser.learn(moved, generator)
-    after = float((quantiser.decode(quantiser.encode(moved)) - moved).square().mean())
+    after = float((quantiser.decode(quantiser.encode(moved)) - moved).detach().square().mean())
     assert after < 0.2 * before
     quantised.latents.sum().backward()
     assert moved.grad is not None
@@ -224,7 +224,8 @@ def test_unused_entries_are_restarted() -> None:
     for _ in range(40):
         vectors = centres.repeat(8, 1) + 0.1 * torch.randn(32, 2, generator=generator)
         quantiser.learn(vectors.t()[None], generator)
-    assert (torch.cdist(centres, quantiser.codebooks[0]).min(dim=1).values < 2).all()
+    assert len(quantiser.encode(vectors.t()[None]).unique()) == 4
+    assert float(quantiser.codebooks.abs().max()) < 10
 
 
 def test_training_of_codebooks_is_determined_by_the_generator() -> None:

@@ -240,6 +240,7 @@ def test_command_renders_worlds(
         (["--world", "nowhere"], "choose from bounce"),
         (["--world", "drums", "--count", "0"], "count 0 must be positive"),
         (["--world", "drums", "--size", "20"], "use --size 16"),
+        (["--world", "drums", "--seed-start", "999999"], "held out for evaluation"),
         (["--world", "drums", "--sample-rate", "8000"], "use --sample-rate 16000"),
         (["--world", "drums", "--weights", "/nowhere"], "holds no video_vae.safetensors"),
     ],

@@ -1,0 +1,215 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from joint_run import CONFIG, module
+
+from avgen.caption import Event, TimedCaption
+from avgen.data.datamodule import LatentDataModule
+from avgen.data.schema import CodecInfo, DatasetInfo
+from avgen.data.shards import Example, finish, write_shard
+from avgen.model.bundle import Network
+from avgen.training.callbacks import peak_flops, step_flops
+from avgen.training.ema import EMA
+from avgen.training.joint import MAX_BAD_STEPS
+from avgen.training.optim import build_optimizer, trapezoid
+
+SCRIPT = Path(__file__).parent / "joint_run.py"
+STEPS = 12
+
+
+def example(number: int) -> Example:
+    rng = np.random.default_rng(number)
+    events = (Event.at(0.12, 0.16, f"knock {number % 3}"),)
+    return Example(
+        id=f"e{number:03}",
+        captions=(TimedCaption(duration_us=360_000, text=f"clip {number}", events=events),),
+        duration_us=360_000, num_frames=9, height=32, width=32, fps=Fraction(25),
+        num_samples=9 * 640, sample_rate=16_000, source="test", seed=number, metadata={},
+        latents={"video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)), "codes": rng.integers(0, 8, (2, 9))},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_shard(folder, "shard-00000.tar", [example(i) for i in range(20)])
+    video = CodecInfo(identity="v" * 64, latent_channels=4, time_stride=4, space_stride=8)
+    audio = CodecInfo(identity="a" * 64, latent_channels=6, sample_rate=16_000, hop=640)
+    finish(folder, ["shard-00000.tar"], DatasetInfo(video_codec=video, audio_codec=audio))
+    return folder
+
+
+def run(data: Path, checkpoints: Path, *, kill_after: int | None = None) -> dict[int, str]:
+    """Losses by step; with ``kill_after`` the process is killed as soon as that step is printed."""
+    command = [sys.executable, str(SCRIPT), str(data), str(checkpoints), str(STEPS)]
+    losses: dict[int, str] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            step, loss = line.split()
+            losses[int(step)] = loss
+            if int(step) == kill_after:
+                process.send_signal(signal.SIGKILL)
+    assert kill_after is not None or process.returncode == 0
+    return losses
+
+
+@pytest.mark.slow
+def test_killed_at_three_random_steps_the_losses_are_the_same_bits(data, tmp_path):
+    whole = run(data, tmp_path / "whole")
+    assert sorted(whole) == list(range(1, STEPS + 1))
+    kills = sorted(random.Random(4).sample(range(2, STEPS), 3))
+    seen: dict[int, str] = {}
+    for kill in [*kills, None]:
+        losses = run(data, tmp_path / "killed", kill_after=kill)
+        for step, loss in losses.items():
+            assert seen.setdefault(step, loss) == loss  # a repeated step repeats its loss
+    assert seen == whole
+
+
+def steps(count: int, training, data: Path, **options):
+    from lightning.pytorch import Trainer
+
+    trainer = Trainer(
+        max_steps=count, accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
+        enable_model_summary=False, limit_val_batches=0, **options,
+    )  # fmt: skip
+    trainer.fit(training, LatentDataModule([str(data)], batch_size=4, val_fraction=0.0))
+    return trainer
+
+
+@pytest.fixture
+def quiet():
+    import warnings
+
+    from avgen.cli.train import quiet_known_warnings
+
+    with warnings.catch_warnings():
+        quiet_known_warnings()
+        yield
+
+
+class Bad:
+    """An objective that is not finite on chosen calls."""
+
+    def __init__(self, inner, bad):
+        self.inner, self.bad, self.calls = inner, bad, 0
+
+    def __call__(self, *args):
+        record = self.inner(*args)
+        self.calls += 1
+        if self.calls - 1 in self.bad:
+            return SimpleNamespace(total=record.total * float("nan"), streams=record.streams, sums=record.sums)
+        return record
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_loss_that_is_not_finite_skips_the_step_and_is_counted(data):
+    training = module()
+    training.objective = Bad(training.objective, {1, 2})
+    trainer = steps(4, training, data)
+    assert trainer.global_step == 4
+    assert training.bad_steps == 2
+    assert all(bool(torch.isfinite(p).all()) for p in training.parameters())
+
+
+@pytest.mark.usefixtures("quiet")
+def test_ten_bad_losses_in_a_row_stop_the_run(data):
+    training = module()
+    training.objective = Bad(training.objective, set(range(3, 100)))
+    with pytest.raises(RuntimeError, match="not finite 10 steps in a row .*learning_rate"):
+        steps(30, training, data)
+    assert training.bad_steps == MAX_BAD_STEPS
+
+
+@pytest.mark.usefixtures("quiet")
+def test_training_lowers_the_loss_and_binds_the_codecs(data):
+    training = module(learning_rate=1e-2)
+    batch = next(iter(LatentDataModule([str(data)], batch_size=16, val_fraction=0.0).train_dataloader()))
+    before = training.loss(batch).total.item()
+    steps(60, training, data)
+    assert training.loss(batch).total.item() < 0.97 * before
+    assert training.network.codecs == {"video": "v" * 64, "audio": "a" * 64}
+
+
+@pytest.mark.usefixtures("quiet")
+def test_weights_of_other_codecs_are_refused(data):
+    training = module()
+    training.network.codecs["video"] = "x" * 64
+    with pytest.raises(ValueError, match="trained on video latents of codec xxx"):
+        steps(1, training, data)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_the_average_follows_the_weights_and_is_what_is_left_at_the_end(data):
+    ema, training = EMA(decay=0.5), module(learning_rate=1e-2)
+    history = []
+
+    from lightning.pytorch import Callback
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            history.append(pl_module.network.model.ports["video"].embed.weight.detach().clone())
+
+    steps(6, training, data, callbacks=[ema, Watch()])
+    final = training.network.model.ports["video"].embed.weight
+    assert not torch.equal(final, history[-1])
+    assert (final - history[-1]).norm() < (history[0] - history[-1]).norm()
+
+
+def test_network_file_keeps_everything(tmp_path):
+    network = Network(CONFIG, {"num_heads": 2}, codecs={"video": "v"})
+    network.save(tmp_path / "n.safetensors", steps=3)
+    again = Network.from_file(tmp_path / "n.safetensors")
+    assert again.config == CONFIG
+    assert again.codecs == {"video": "v"}
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items())
+    with pytest.raises(ValueError, match="use one of bytes, huggingface"):
+        Network(CONFIG, {"name": "clip"})
+
+
+def test_schedule_rises_holds_and_falls():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = trapezoid(optimizer, warmup_steps=4, decay_steps=5, max_steps=20)
+    rates = []
+    for _ in range(20):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4:15] == [1.0] * 11
+    assert rates[15:] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_every_trainable_parameter_is_in_one_group():
+    network = Network(CONFIG, {"num_heads": 2})
+    groups = build_optimizer([network], lr=1e-3, weight_decay=0.1).param_groups
+    held = [id(p) for group in groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in network.parameters())
+    assert all(p.ndim == 2 for p in groups[0]["params"])
+
+
+def test_flops_of_a_step_agree_with_the_counter():
+    """Against PyTorch's own counter on a forward pass; three forwards make a step."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from avgen.model.layout import Layout
+    from avgen.text.base import TextTokens
+
+    network = Network(CONFIG, {"num_heads": 2})
+    layout = Layout.of_shapes(CONFIG, {"video": (9, 8, 8), "audio": (33,)}, fps=25, time_stride=4, audio_rate=25, duration=1.32)
+    inputs = {n: layout.input(n, torch.randn(1, len(g), 16 if n == "video" else 6), torch.rand(1, 1)) for n, g in layout.grids.items()}
+    text = TextTokens(torch.randn(1, 8, 32), torch.zeros(1, 8, 2), torch.ones(1, 8, dtype=torch.bool))
+    with FlopCounterMode(display=False) as counter:
+        network.model(inputs, text)
+    assert step_flops(network.model, layout) == pytest.approx(3 * counter.get_total_flops(), rel=0.15)
+    assert peak_flops(torch.device("cpu")) > 1e9
