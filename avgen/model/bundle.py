@@ -47,6 +47,7 @@ class Network(nn.Module):
             )
         self.text_arguments = dict(arguments)
         self.codecs = dict(codecs or {})
+        self.backend: Backend = backend
         self.model = DualStreamTransformer(config, backend)
         self.text_encoder = TEXT_ENCODERS[arguments.pop("name")](**arguments)
 
@@ -54,6 +55,16 @@ class Network(nn.Module):
     def config(self) -> ModelConfig:
         """Shape of the transformer."""
         return self.model.config
+
+    def with_codes(self, stream: str, codebooks: int, codebook_size: int) -> "Network":
+        """This network with one stream on discrete codes; all weights but that stream's input and output are kept."""
+        data = self.config.to_dict()
+        data["streams"][stream] |= {"codebooks": codebooks, "codebook_size": codebook_size}
+        config = ModelConfig.from_dict(data)
+        network = Network(config, self.text_arguments, backend=self.backend, codecs=self.codecs)
+        kept = {k: v for k, v in self.state_dict().items() if not k.startswith(f"model.ports.{stream}.")}
+        network.load_state_dict(network.state_dict() | kept)
+        return network
 
     def save(self, path: str | Path, **provenance: Any) -> str:
         """Write the weights with all that is needed to load them; returns their SHA-256."""

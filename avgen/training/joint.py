@@ -10,7 +10,7 @@ from torch import Tensor
 from avgen.data.datamodule import AVBatch
 from avgen.data.sampler import mix
 from avgen.model.bundle import Network
-from avgen.model.config import ModelConfig, preset
+from avgen.model.config import preset
 from avgen.model.layout import Layout
 from avgen.objective.joint import NUM_SIGMA_BINS, JointObjective, LossRecord, stream_latents
 from avgen.ops.attention import Backend
@@ -66,9 +66,11 @@ class JointTraining(LightningModule):
         super().__init__()
         if init_from is None:
             config = preset(preset_name, video_channels=video_channels, audio_channels=audio_channels)
-            self.network = Network(_with_codes(config, audio_codebooks, audio_codebook_size), text, backend=backend)
+            self.network = Network(config, text, backend=backend)
         else:
             self.network = Network.from_file(init_from, backend=backend)
+        if audio_codebooks:
+            self.network = self.network.with_codes("audio", audio_codebooks, audio_codebook_size)
         self.streams = tuple(streams)
         self.objective = objective or JointObjective()
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
@@ -172,11 +174,3 @@ class JointTraining(LightningModule):
                     low, high = i / NUM_SIGMA_BINS, (i + 1) / NUM_SIGMA_BINS
                     self.log(f"sigma/{name}_{low:.2f}-{high:.2f}", total / count)
         self._sums.clear()
-
-
-def _with_codes(config: ModelConfig, codebooks: int, size: int) -> ModelConfig:
-    if not codebooks:
-        return config
-    data = config.to_dict()
-    data["streams"]["audio"] |= {"codebooks": codebooks, "codebook_size": size}
-    return ModelConfig.from_dict(data)

@@ -34,7 +34,7 @@ def example(number: int) -> Example:
         captions=(TimedCaption(duration_us=360_000, text=f"clip {number}", events=events),),
         duration_us=360_000, num_frames=9, height=32, width=32, fps=Fraction(25),
         num_samples=9 * 640, sample_rate=16_000, source="test", seed=number, metadata={},
-        latents={"video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)), "codes": rng.integers(0, 8, (2, 9))},
+        latents={"video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)), "codes": np.full((2, 9), number % 8)},
     )  # fmt: skip
 
 
@@ -76,14 +76,15 @@ def test_killed_at_three_random_steps_the_losses_are_the_same_bits(data, tmp_pat
     assert seen == whole
 
 
-def steps(count: int, training, data: Path, **options):
+def steps(count: int, training, data: Path, modalities=("video", "audio"), **options):
     from lightning.pytorch import Trainer
 
     trainer = Trainer(
         max_steps=count, accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False,
         enable_model_summary=False, limit_val_batches=0, **options,
     )  # fmt: skip
-    trainer.fit(training, LatentDataModule([str(data)], batch_size=4, val_fraction=0.0))
+    loader = LatentDataModule([str(data)], batch_size=4, val_fraction=0.0, modalities=modalities)
+    trainer.fit(training, loader)
     return trainer
 
 
@@ -175,6 +176,20 @@ def test_network_file_keeps_everything(tmp_path):
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items())
     with pytest.raises(ValueError, match="use one of bytes, huggingface"):
         Network(CONFIG, {"name": "clip"})
+
+
+@pytest.mark.usefixtures("quiet")
+def test_discrete_codes_are_a_setting(data):
+    training = module(learning_rate=1e-2)
+    video = training.network.model.ports["video"].embed.weight.clone()
+    training.network = training.network.with_codes("audio", 2, 8)
+    assert torch.equal(training.network.model.ports["video"].embed.weight, video)
+    loader = LatentDataModule([str(data)], batch_size=16, val_fraction=0.0, modalities=("video", "codes"))
+    batch = next(iter(loader.train_dataloader()))
+    before = training.loss(batch).streams["audio"].item()
+    assert before == pytest.approx(np.log(8), rel=0.05)
+    steps(80, training, data, modalities=("video", "codes"))
+    assert training.loss(batch).streams["audio"].item() < 0.9 * before
 
 
 def test_schedule_rises_holds_and_falls():
