@@ -92,8 +92,12 @@ def load(path: str | Path, *, kind: str) -> tuple[dict[str, Any], dict[str, Tens
             "upgrade avgen (pip install -U avgen)"
         )
     if metadata["avgen.kind"] != kind:
-        raise CheckpointError(f"{path}: holds {metadata['avgen.kind']!r} weights, but {kind!r} are needed here")
+        raise CheckpointError(
+            f"{path}: holds {metadata['avgen.kind']!r} weights, but {kind!r} are needed here"
+        )
     sha = digest(tensors)
     if sha != metadata["avgen.sha256"]:
-        raise CheckpointError(f"{path}: the weights do not match their SHA-256; the file is damaged: copy it again")
+        raise CheckpointError(
+            f"{path}: the weights do not match their SHA-256; the file is damaged: copy it again"
+        )
     return json.loads(metadata["avgen.config"]) | {"sha256": sha}, tensors

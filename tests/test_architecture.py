@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROOMS = [
-    {"clock"}, {"caption"}, {"caption_formats", "clip", "flow", "tasks", "checkpoint"}, {"ops"}, {"media"}, {"codecs", "text"}, {"data"},
-    {"model"}, {"sampling"}, {"objective"}, {"training"}, {"pipeline"}, {"live"}, {"cli"},
+    {"clock"}, {"caption"}, {"caption_formats", "clip", "flow", "tasks", "checkpoint"}, {"ops"}, {"media"},
+    {"codecs", "text"}, {"data"}, {"model"}, {"sampling"}, {"objective"}, {"training"}, {"pipeline"}, {"live"}, {"cli"},
 ]  # fmt: skip
 LEVEL = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}
 # Reading and writing are methods of the clip, and captions of the caption; these imports happen inside the methods.
@@ -45,7 +45,11 @@ def test_rooms_import_upwards_only():
 
 
 def test_every_room_has_its_place():
-    names = {p.name.removesuffix(".py") for p in (ROOT / "avgen").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    names = {
+        p.name.removesuffix(".py")
+        for p in (ROOT / "avgen").iterdir()
+        if p.suffix == ".py" or (p / "__init__.py").exists()
+    }
     assert names - {"__init__"} <= set(LEVEL)
 
 
@@ -56,7 +60,11 @@ def test_the_packages_beside_do_not_import_each_other():
 
 
 def test_xformers_is_imported_in_one_file():
-    users = [p.name for p in (ROOT / "avgen").rglob("*.py") if any(n.startswith("xformers") for _, n in imports(p))]
+    users = [
+        p.name
+        for p in (ROOT / "avgen").rglob("*.py")
+        if any(n.startswith("xformers") for _, n in imports(p))
+    ]
     assert users == ["xformers_attention.py"]
 
 

@@ -9,7 +9,9 @@ AUDIO = audio_grid(13, 25)
 
 
 def given(task: tasks.Task) -> tuple[int, int]:
-    return int(task.given_mask("video", VIDEO.interval).sum()), int(task.given_mask("audio", AUDIO.interval).sum())
+    return int(task.given_mask("video", VIDEO.interval).sum()), int(
+        task.given_mask("audio", AUDIO.interval).sum()
+    )
 
 
 def test_patterns():
@@ -17,7 +19,7 @@ def test_patterns():
     assert given(tasks.image_to_audio_video(1 / 25)) == (4, 0)
     assert given(tasks.video_to_audio()) == (16, 0)
     assert given(tasks.audio_to_video()) == (0, 13)
-    # 0.25 s: the first latent (one frame) and the second (until frame 5, 0.2 s) are whole; six audio steps end by 0.24 s
+    # 0.25 s: two latents are whole (until frame 5, 0.2 s); six audio steps end by 0.24 s
     assert given(tasks.extend(0.25)) == (8, 6)
 
 

@@ -11,7 +11,10 @@ VERBS = {
     "recipes": ("avgen.cli.recipes:main", "list, show or copy the recipes"),
     "demo": ("avgen.cli.demo:main", "generate, measure, fine-tune and write a report"),
     "bench": ("avgen_eval.speed:main", "time generation and training beside a peer"),
-    "doctor": ("avgen.cli.doctor:main", "what is installed, which attention backend is used and why"),
+    "doctor": (
+        "avgen.cli.doctor:main",
+        "what is installed, which attention backend is used and why",
+    ),
 }
 
 

@@ -40,7 +40,9 @@ SCENES = (
 def main(argv: list[str]) -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="avgen demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder to write (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo_out"), help="folder to write (%(default)s)"
+    )
     parser.add_argument("--weights", default="tiny", help="name or folder (%(default)s)")
     parser.add_argument("--seconds", type=int, default=60, help="of fine-tuning (%(default)s)")
     options = parser.parse_args(argv)
@@ -75,8 +77,14 @@ def generate(folder: Path, weights: str, console: Console) -> None:
         clip = pipe.generate([request])[0]
         seconds = time.perf_counter() - start
         path = clip.save(folder / f"{scene.name}.mp4")
-        path.with_suffix(".truth.json").write_text(json.dumps({"world": scene.world, "truth": example.truth}))
-        console.print(f"{path}: {clip.duration:.2f} s of clip in {seconds:.1f} s", highlight=False, soft_wrap=True)
+        path.with_suffix(".truth.json").write_text(
+            json.dumps({"world": scene.world, "truth": example.truth})
+        )
+        console.print(
+            f"{path}: {clip.duration:.2f} s of clip in {seconds:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def given_media(clip: Clip, given: str | None) -> dict[str, Clip]:

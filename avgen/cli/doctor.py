@@ -55,7 +55,9 @@ def _packages() -> tuple[Table, bool]:
         table.add_row(name, version or "-", Text(wrong or "ok"))
     for name, extra in OPTIONAL.items():
         version = installed(name)
-        table.add_row(name, version or "-", Text("ok" if version else f"optional: pip install '{extra}'"))
+        table.add_row(
+            name, version or "-", Text("ok" if version else f"optional: pip install '{extra}'")
+        )
     return table, healthy
 
 
@@ -76,7 +78,9 @@ def _machine() -> Table:
         if device == "cpu":
             why += f"; up to {PLAIN_UP_TO} keys plain matrix products are faster"
         table.add_row(f"attention on {device}", Text(f"{name} ({why})"))
-    table.add_row("C++ compiler", shutil.which("g++") or "none: compile_blocks is not available on the CPU")
+    table.add_row(
+        "C++ compiler", shutil.which("g++") or "none: compile_blocks is not available on the CPU"
+    )
     weights = [path.name for path in sorted(PACKAGED.glob("*")) if path.is_dir()]
     table.add_row("weights that ship", ", ".join(weights) or "none")
     return table

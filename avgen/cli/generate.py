@@ -18,7 +18,9 @@ DEFAULT_EVENT = 0.1
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="avgen generate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="avgen generate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("prompt", nargs="?", default="", help="description of the whole clip")
     parser.add_argument(
@@ -30,15 +32,21 @@ def _parser() -> argparse.ArgumentParser:
         help='START[-END] "TEXT" [TRACK]: what happens when, in seconds; may be repeated; '
         "without a track it is both seen and heard",
     )
-    parser.add_argument("--caption", type=Path, help="timed caption file: .json, .vtt, .srt or .txt")
-    parser.add_argument("--duration", type=float, help="seconds (default 1.96, or that of what is given)")
+    parser.add_argument(
+        "--caption", type=Path, help="timed caption file: .json, .vtt, .srt or .txt"
+    )
+    parser.add_argument(
+        "--duration", type=float, help="seconds (default 1.96, or that of what is given)"
+    )
     parser.add_argument("--image", type=Path, help="picture to start from")
     parser.add_argument("--video", type=Path, help="video that gets a new sound")
     parser.add_argument("--audio", type=Path, help="sound that gets a picture")
     parser.add_argument("--prefix", type=Path, help="clip to continue; --duration includes it")
     parser.add_argument("--weights", default="tiny", help="name, folder or hub id (%(default)s)")
     parser.add_argument("--steps", type=int, default=16, help="sampling steps (%(default)s)")
-    parser.add_argument("--solver", choices=["euler", "heun"], default="euler", help="(%(default)s)")
+    parser.add_argument(
+        "--solver", choices=["euler", "heun"], default="euler", help="(%(default)s)"
+    )
     parser.add_argument("--guidance", type=float, help="scale of text guidance; 1 is off")
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -71,7 +79,11 @@ def caption_of(options: argparse.Namespace) -> tuple[str, tuple[Event, ...], flo
     if options.caption is None:
         return options.prompt, tuple(events), options.duration
     caption = TimedCaption.open(options.caption, duration=options.duration)
-    return options.prompt or caption.text, (*caption.events, *events), options.duration or caption.duration
+    return (
+        options.prompt or caption.text,
+        (*caption.events, *events),
+        options.duration or caption.duration,
+    )
 
 
 def main(argv: list[str]) -> int:
@@ -81,7 +93,11 @@ def main(argv: list[str]) -> int:
     prompt, events, duration = caption_of(options)
     if not prompt and not events:
         parser.error("give a prompt, --event or --caption")
-    given = {name: Clip.open(path) for name in ("video", "audio", "prefix") if (path := getattr(options, name))}
+    given = {
+        name: Clip.open(path)
+        for name in ("video", "audio", "prefix")
+        if (path := getattr(options, name))
+    }
     image = None if options.image is None else read_image(options.image)
 
     from avgen.pipeline import AVPipeline

@@ -23,7 +23,12 @@ def find(name: str) -> Path:
     Raises:
         FileNotFoundError: There is none, with the names that exist.
     """
-    for candidate in (Path(name), folder() / name, folder() / f"{name}.yaml", folder() / Path(name).name):
+    for candidate in (
+        Path(name),
+        folder() / name,
+        folder() / f"{name}.yaml",
+        folder() / Path(name).name,
+    ):
         if candidate.is_file():
             return candidate
     raise FileNotFoundError(f"no recipe {name!r}; use a path or one of {', '.join(names())}")

@@ -6,7 +6,7 @@ import warnings
 
 from avgen.cli.recipes import find
 
-USAGE = """usage: avgen train fit --config RECIPE [--config MORE.yaml] [--trainer.max_steps N] [--ckpt_path FILE|last] ...
+USAGE = """usage: avgen train fit --config RECIPE [--config MORE.yaml] [--trainer.max_steps N] [--ckpt_path last] ...
 
 RECIPE is a path or the name of a recipe that ships (avgen recipes ls). Any key of it can be given as an option,
 for example --model.init_args.learning_rate 1e-3. --ckpt_path last resumes exactly where a run stopped.
@@ -31,7 +31,9 @@ def run(argv: list[str]) -> object:
 
     quiet_known_warnings()
     arguments: ArgsType = _with_found_recipes(argv)
-    return LightningCLI(args=arguments, save_config_kwargs={"overwrite": True}, parser_kwargs={"default_env": False})
+    return LightningCLI(
+        args=arguments, save_config_kwargs={"overwrite": True}, parser_kwargs={"default_env": False}
+    )
 
 
 def quiet_known_warnings() -> None:

@@ -47,7 +47,9 @@ class StreamContext:
 class Attention(nn.Module):
     """Multi-head attention with normalised queries and keys (Dehghani et al. 2023, arXiv 2302.05442)."""
 
-    def __init__(self, width: int, source_width: int, num_heads: int, head_dim: int, backend: Backend) -> None:
+    def __init__(
+        self, width: int, source_width: int, num_heads: int, head_dim: int, backend: Backend
+    ) -> None:
         super().__init__()
         inner = num_heads * head_dim
         self.head_dim, self.backend = head_dim, backend
@@ -57,7 +59,9 @@ class Attention(nn.Module):
         self.key_scale = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(inner, width)
 
-    def forward(self, x: States, source: States, turn: Rotation, source_turn: Rotation, mask: Mask) -> States:
+    def forward(
+        self, x: States, source: States, turn: Rotation, source_turn: Rotation, mask: Mask
+    ) -> States:
         """Read ``source`` from ``x``, with the rotations of both."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim))
         key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
@@ -78,7 +82,9 @@ class StreamLayer(nn.Module):
         self.text = Attention(width, config.text_width, heads, head_dim, backend)
         self.partners = nn.ModuleDict(
             {
-                other: Attention(width, partner.width, _shared_heads(stream, partner), head_dim, backend)
+                other: Attention(
+                    width, partner.width, _shared_heads(stream, partner), head_dim, backend
+                )
                 for other, partner in config.streams.items()
                 if other != name
             }
@@ -94,9 +100,13 @@ class StreamLayer(nn.Module):
         """Self-attention over time and place."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[:3])
         hidden = modulate(x, scale, shift)
-        return x + gate * self.itself(hidden, hidden, context.position, context.position, context.self_mask)
+        return x + gate * self.itself(
+            hidden, hidden, context.position, context.position, context.self_mask
+        )
 
-    def attend_text(self, x: States, text: Tensor, text_turn: Rotation, context: StreamContext) -> States:
+    def attend_text(
+        self, x: States, text: Tensor, text_turn: Rotation, context: StreamContext
+    ) -> States:
         """Text at its time: queries turned by their second, keys by the mean over their interval."""
         return x + self.text(normalise(x), text, context.time, text_turn, context.text_mask)
 
@@ -113,7 +123,9 @@ class StreamLayer(nn.Module):
         scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
         hidden = modulate(x, scale, shift)
         for name, (states, turn) in partners.items():
-            read = gate * self.partners[name](hidden, normalise(states), context.time, turn, context.partner_masks[name])
+            read = gate * self.partners[name](
+                hidden, normalise(states), context.time, turn, context.partner_masks[name]
+            )
             x = x + (read if context.exchange is None else context.exchange.to(x.dtype) * read)
         return x
 
@@ -129,7 +141,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, backend: Backend) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict({name: StreamLayer(name, config, backend) for name in config.streams})
+        self.layers = nn.ModuleDict(
+            {name: StreamLayer(name, config, backend) for name in config.streams}
+        )
 
     def forward(
         self,
@@ -147,7 +161,9 @@ class Block(nn.Module):
             before[name] = layer.attend_text(x, text, text_turn, contexts[name])  # type: ignore[operator]
         after = {}
         for name, layer in layers.items():
-            partners = {other: (before[other], contexts[other].time) for other in before if other != name}
+            partners = {
+                other: (before[other], contexts[other].time) for other in before if other != name
+            }
             x = layer.attend_partners(before[name], parts[name], partners, contexts[name])  # type: ignore[operator]
             after[name] = layer.feed_forward(x, parts[name])  # type: ignore[operator]
         return after

@@ -15,7 +15,10 @@ from avgen.text.byte_encoder import ByteTextEncoder
 from avgen.text.hf import HuggingFaceTextEncoder
 
 KIND = "joint"
-TEXT_ENCODERS: dict[str, type[TextEncoder]] = {"bytes": ByteTextEncoder, "huggingface": HuggingFaceTextEncoder}
+TEXT_ENCODERS: dict[str, type[TextEncoder]] = {
+    "bytes": ByteTextEncoder,
+    "huggingface": HuggingFaceTextEncoder,
+}
 
 
 class Network(nn.Module):
@@ -62,7 +65,9 @@ class Network(nn.Module):
         data["streams"][stream] |= {"codebooks": codebooks, "codebook_size": codebook_size}
         config = ModelConfig.from_dict(data)
         network = Network(config, self.text_arguments, backend=self.backend, codecs=self.codecs)
-        kept = {k: v for k, v in self.state_dict().items() if not k.startswith(f"model.ports.{stream}.")}
+        kept = {
+            k: v for k, v in self.state_dict().items() if not k.startswith(f"model.ports.{stream}.")
+        }
         network.load_state_dict(network.state_dict() | kept)
         return network
 
@@ -85,7 +90,10 @@ class Network(nn.Module):
         """
         config, tensors = checkpoint.load(path, kind=KIND)
         network = cls(
-            ModelConfig.from_dict(config["model"]), config["text"], backend=backend, codecs=config["codecs"]
+            ModelConfig.from_dict(config["model"]),
+            config["text"],
+            backend=backend,
+            codecs=config["codecs"],
         )
         network.load_state_dict(tensors)
         return network

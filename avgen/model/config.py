@@ -57,14 +57,20 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
         if self.head_dim % 8:
-            raise ValueError(f"head_dim {self.head_dim} must be a multiple of 8 (rotary pairs of three axes)")
+            raise ValueError(
+                f"head_dim {self.head_dim} must be a multiple of 8 (rotary pairs of three axes)"
+            )
         for name, stream in self.streams.items():
             if stream.codebooks and not stream.codebook_size:
-                raise ValueError(f"stream {name!r} has {stream.codebooks} codebooks but no codebook_size")
+                raise ValueError(
+                    f"stream {name!r} has {stream.codebooks} codebooks but no codebook_size"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return asdict(self) | {"streams": {name: asdict(stream) for name, stream in self.streams.items()}}
+        return asdict(self) | {
+            "streams": {name: asdict(stream) for name, stream in self.streams.items()}
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
@@ -74,10 +80,22 @@ class ModelConfig:
 
 
 def _preset(
-    *, depth: int, head_dim: int, heads: tuple[int, int], text_width: int, channels: tuple[int, int], space: float
+    *,
+    depth: int,
+    head_dim: int,
+    heads: tuple[int, int],
+    text_width: int,
+    channels: tuple[int, int],
+    space: float,
 ) -> ModelConfig:
     video, audio = (
-        StreamConfig(channels=channels[0], width=heads[0] * head_dim, num_heads=heads[0], patch=2, spatial=True),
+        StreamConfig(
+            channels=channels[0],
+            width=heads[0] * head_dim,
+            num_heads=heads[0],
+            patch=2,
+            spatial=True,
+        ),
         StreamConfig(channels=channels[1], width=heads[1] * head_dim, num_heads=heads[1]),
     )
     return ModelConfig(
@@ -92,32 +110,57 @@ def _preset(
 def tiny(video_channels: int = 16, audio_channels: int = 32) -> ModelConfig:
     """At most 12 M parameters: trains on two CPU cores."""
     return _preset(
-        depth=6, head_dim=64, heads=(3, 2), text_width=192, channels=(video_channels, audio_channels), space=6.3
+        depth=6,
+        head_dim=64,
+        heads=(3, 2),
+        text_width=192,
+        channels=(video_channels, audio_channels),
+        space=6.3,
     )
 
 
 def small(video_channels: int = 16, audio_channels: int = 128) -> ModelConfig:
     """About 150 M parameters: one GPU."""
     return _preset(
-        depth=16, head_dim=64, heads=(9, 6), text_width=512, channels=(video_channels, audio_channels), space=50.0
+        depth=16,
+        head_dim=64,
+        heads=(9, 6),
+        text_width=512,
+        channels=(video_channels, audio_channels),
+        space=50.0,
     )
 
 
 def base(video_channels: int = 16, audio_channels: int = 128) -> ModelConfig:
     """About 2 B parameters: one node."""
     return _preset(
-        depth=28, head_dim=128, heads=(13, 7), text_width=2048, channels=(video_channels, audio_channels), space=100.0
+        depth=28,
+        head_dim=128,
+        heads=(13, 7),
+        text_width=2048,
+        channels=(video_channels, audio_channels),
+        space=100.0,
     )
 
 
 def large(video_channels: int = 16, audio_channels: int = 128) -> ModelConfig:
     """About 14 B parameters in the picture and 5 B in the sound: a cluster."""
     return _preset(
-        depth=44, head_dim=128, heads=(33, 17), text_width=4096, channels=(video_channels, audio_channels), space=200.0
+        depth=44,
+        head_dim=128,
+        heads=(33, 17),
+        text_width=4096,
+        channels=(video_channels, audio_channels),
+        space=200.0,
     )
 
 
-PRESETS: dict[str, Callable[..., ModelConfig]] = {"tiny": tiny, "small": small, "base": base, "large": large}
+PRESETS: dict[str, Callable[..., ModelConfig]] = {
+    "tiny": tiny,
+    "small": small,
+    "base": base,
+    "large": large,
+}
 
 
 def preset(name: str, **channels: int) -> ModelConfig:

@@ -33,8 +33,12 @@ class DualStreamTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.ports = nn.ModuleDict({name: _port(stream) for name, stream in config.streams.items()})
-        self.noise = nn.ModuleDict({name: NoiseModulation(s.width) for name, s in config.streams.items()})
-        self.place = nn.ModuleDict({name: PlaceEmbedding(s.width) for name, s in config.streams.items() if s.spatial})
+        self.noise = nn.ModuleDict(
+            {name: NoiseModulation(s.width) for name, s in config.streams.items()}
+        )
+        self.place = nn.ModuleDict(
+            {name: PlaceEmbedding(s.width) for name, s in config.streams.items() if s.spatial}
+        )
         self.blocks = nn.ModuleList([Block(config, backend) for _ in range(config.depth)])
         self.apply(_initialise)
         # Every block starts as the identity and every velocity as zero.
@@ -66,7 +70,9 @@ class DualStreamTransformer(nn.Module):
         if any(stream.packed for stream in streams.values()):
             text, text_keys = pack_text(text)
         contexts = self._contexts(streams, text_keys, exchange)
-        text_turn = interval_rotation(*text.interval.unbind(-1), self._time_omega(text.states.device))
+        text_turn = interval_rotation(
+            *text.interval.unbind(-1), self._time_omega(text.states.device)
+        )
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
         for block in self.blocks:
             states = block(states, text.states, text_turn, contexts)
@@ -87,7 +93,11 @@ class DualStreamTransformer(nn.Module):
                 levels=self.noise[name](stream.sigma),
                 self_mask=attention_mask(keys[name], keys[name]),
                 text_mask=attention_mask(keys[name], text),
-                partner_masks={other: attention_mask(keys[name], keys[other]) for other in streams if other != name},
+                partner_masks={
+                    other: attention_mask(keys[name], keys[other])
+                    for other in streams
+                    if other != name
+                },
                 exchange=None if exchange is None else _per_token(exchange, stream),
             )
             for name, stream in streams.items()
@@ -102,7 +112,9 @@ class DualStreamTransformer(nn.Module):
         pairs = self.config.head_dim // 2
         space = pairs // 8 * 5 // 2  # of 32 pairs: 12 for time, 10 for each axis of place
         device = stream.tokens.device
-        time = rotation(stream.centre, _omega(pairs - 2 * space, self.config.time_frequency, device))
+        time = rotation(
+            stream.centre, _omega(pairs - 2 * space, self.config.time_frequency, device)
+        )
         omega = _omega(space, self.config.space_frequency, device)
         return concatenate([time, *(rotation(axis, omega) for axis in stream.place.unbind(-1))])
 

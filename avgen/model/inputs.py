@@ -112,7 +112,9 @@ def pack_text(text: TextTokens) -> tuple[TextTokens, Keys]:
 
 def _row(stream: StreamInput) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     if stream.tokens.shape[0] != 1 or stream.lengths is not None:
-        raise ValueError(f"expected the input of one clip without padding, got {stream.tokens.shape[0]} rows")
+        raise ValueError(
+            f"expected the input of one clip without padding, got {stream.tokens.shape[0]} rows"
+        )
     count = stream.tokens.shape[1]
     place = None if stream.place is None else stream.place[0]
     return stream.tokens[0], stream.sigma[0].expand(count), stream.interval[0], place

@@ -57,7 +57,9 @@ class Layout:
             if config.streams[name].spatial:
                 steps, height, width = shape
                 patch = config.streams[name].patch
-                grids[name] = video_grid((steps, height, width), patch=patch, time_stride=time_stride, fps=fps)
+                grids[name] = video_grid(
+                    (steps, height, width), patch=patch, time_stride=time_stride, fps=fps
+                )
             else:
                 grids[name] = audio_grid(shape[0], audio_rate)
         return cls(config, grids, duration, float(fps))
@@ -70,12 +72,18 @@ class Layout:
     @property
     def shift(self) -> float:
         """Shift of the noise schedule for clips of this layout."""
-        return flow.shift_for_tokens(self.num_tokens, self.config.base_tokens, self.config.base_shift)
+        return flow.shift_for_tokens(
+            self.num_tokens, self.config.base_tokens, self.config.base_shift
+        )
 
     def tokens(self, name: str, latents: Tensor) -> Tensor:
         """Latents ``(B, C, ...)`` or codes ``(B, Q, L)`` to tokens ``(B, N, A)``."""
         stream = self.config.streams[name]
-        return tokens_from_video(latents, stream.patch) if stream.spatial else tokens_from_audio(latents)
+        return (
+            tokens_from_video(latents, stream.patch)
+            if stream.spatial
+            else tokens_from_audio(latents)
+        )
 
     def latents(self, name: str, tokens: Tensor) -> Tensor:
         """Inverse of `tokens`."""

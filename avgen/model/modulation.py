@@ -44,6 +44,8 @@ class NoiseModulation(nn.Module):
 
 
 def _features(sigma: Float[Tensor, "u"], num: int) -> Float[Tensor, "u e"]:
-    omega = torch.exp(torch.arange(num // 2, device=sigma.device) * (-math.log(10_000.0) / (num // 2)))
+    omega = torch.exp(
+        torch.arange(num // 2, device=sigma.device) * (-math.log(10_000.0) / (num // 2))
+    )
     angle = 1000.0 * sigma[:, None] * omega
     return torch.cat((angle.cos(), angle.sin()), dim=-1)

@@ -33,7 +33,14 @@ class Grid:
         return self.interval.shape[0]
 
 
-def video_grid(shape: tuple[int, int, int], *, patch: int, time_stride: int, fps: clock.Rate, start: float = 0.0) -> Grid:
+def video_grid(
+    shape: tuple[int, int, int],
+    *,
+    patch: int,
+    time_stride: int,
+    fps: clock.Rate,
+    start: float = 0.0,
+) -> Grid:
     """Grid of video latents ``(T, H, W)``.
 
     Raises:
@@ -41,7 +48,9 @@ def video_grid(shape: tuple[int, int, int], *, patch: int, time_stride: int, fps
     """
     steps, height, width = shape
     if height % patch or width % patch:
-        raise ValueError(f"latent grid {height}x{width} cannot be cut into patches of {patch}; use sizes that divide")
+        raise ValueError(
+            f"latent grid {height}x{width} cannot be cut into patches of {patch}; use sizes that divide"
+        )
     rows, columns = height // patch, width // patch
     interval = torch.tensor(clock.latent_intervals(steps, time_stride, fps)) + start
     unit = 2 / max(rows, columns)
@@ -66,7 +75,9 @@ def video_from_tokens(
 ) -> Float[Tensor, "b c t h w"]:
     """Inverse of `tokens_from_video`."""
     steps, height, width = shape
-    x = tokens.unflatten(1, (steps, height // patch, width // patch)).unflatten(-1, (-1, patch, patch))
+    x = tokens.unflatten(1, (steps, height // patch, width // patch)).unflatten(
+        -1, (-1, patch, patch)
+    )
     return x.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
 
 

@@ -14,7 +14,7 @@ from avgen.model.config import StreamConfig
 
 
 class Corrupted(NamedTuple):
-    """Noisy tokens for the network, what it should predict, and where that is scored (``(B, N)``, codes ``(B, N, Q)``)."""
+    """Noisy tokens, what the network should predict, and where that is scored: ``(B, N)``, of codes ``(B, N, Q)``."""
 
     tokens: Tensor
     target: Tensor
@@ -32,7 +32,9 @@ def corrupt(
 def clip_loss(stream: StreamConfig, prediction: Tensor, corrupted: Corrupted) -> Tensor:
     """Loss of each clip ``(B,)``: mean squared velocity error, or mean cross-entropy, over what is scored."""
     if stream.codebooks:
-        flat = F.cross_entropy(prediction.float().flatten(0, 2), corrupted.target.flatten(), reduction="none")
+        flat = F.cross_entropy(
+            prediction.float().flatten(0, 2), corrupted.target.flatten(), reduction="none"
+        )
         loss = flat.view(corrupted.scored.shape)
     else:
         loss = (prediction.float() - corrupted.target).square().mean(-1)

@@ -10,7 +10,7 @@ from avgen import tasks
 from avgen.caption import TimedCaption
 from avgen.data.datamodule import AVBatch
 from avgen.model.layout import Layout, per_token_sigma
-from avgen.objective.corruption import Corrupted, corrupt, clip_loss
+from avgen.objective.corruption import Corrupted, clip_loss, corrupt
 from avgen.objective.sigma import SigmaDistribution
 from avgen.text.base import TextEncoder
 
@@ -65,20 +65,27 @@ class JointObjective:
         generator: torch.Generator,
     ) -> LossRecord:
         """Loss of a batch whose clips all have ``layout``."""
-        clean = {name: layout.tokens(name, latents) for name, latents in stream_latents(layout, batch).items()}
+        clean = {
+            name: layout.tokens(name, latents)
+            for name, latents in stream_latents(layout, batch).items()
+        }
         name, given = self._task(layout, generator)
         size, device = len(batch), next(iter(clean.values())).device
         sigma = self.sigma.draw(size, list(clean), layout.shift, generator)
         given = {stream: mask.to(device) for stream, mask in given.items()}
         sigma = {stream: level.to(device) for stream, level in sigma.items()}
         corrupted = {
-            stream: corrupt(layout.config.streams[stream], tokens, sigma[stream], given[stream], generator)
+            stream: corrupt(
+                layout.config.streams[stream], tokens, sigma[stream], given[stream], generator
+            )
             for stream, tokens in clean.items()
         }
         drop_text, drop_time, drop_exchange = torch.rand(3, size, generator=generator)
         text = text_encoder(_without_text(batch.captions, drop_text < self.text_dropout))
         text = text.untimed(layout.duration, (drop_time < self.time_dropout).to(device))
-        exchange = (drop_exchange >= self.exchange_dropout).float().to(device) if len(clean) > 1 else None
+        exchange = (
+            (drop_exchange >= self.exchange_dropout).float().to(device) if len(clean) > 1 else None
+        )
         inputs = {
             stream: layout.input(stream, c.tokens, per_token_sigma(sigma[stream], given[stream]))
             for stream, c in corrupted.items()
@@ -112,7 +119,9 @@ class JointObjective:
             per_clip = clip_loss(layout.config.streams[stream], prediction, corrupted[stream])
             losses[stream] = per_clip.mean()
             sums[stream] = _by_sigma(per_clip.detach(), sigma[stream])
-        total = torch.stack([self.weights.get(stream, 1.0) * loss for stream, loss in losses.items()]).sum()
+        total = torch.stack(
+            [self.weights.get(stream, 1.0) * loss for stream, loss in losses.items()]
+        ).sum()
         return LossRecord(total, losses, sums, task)
 
 
@@ -124,12 +133,21 @@ def stream_latents(layout: Layout, batch: AVBatch) -> dict[str, Tensor]:
             found[name] = None if batch.codes is None else batch.codes.long()
     missing = [name for name in layout.grids if found.get(name) is None]
     if missing:
-        raise ValueError(f"the batch has no data for stream {missing[0]!r}; add it to the data's `modalities`")
-    return {name: latents for name, latents in found.items() if name in layout.grids and latents is not None}
+        raise ValueError(
+            f"the batch has no data for stream {missing[0]!r}; add it to the data's `modalities`"
+        )
+    return {
+        name: latents
+        for name, latents in found.items()
+        if name in layout.grids and latents is not None
+    }
 
 
 def _without_text(captions: list[TimedCaption], drop: Tensor) -> list[TimedCaption]:
-    return [c.replace(text="", events=()) if d else c for c, d in zip(captions, drop.tolist(), strict=True)]
+    return [
+        c.replace(text="", events=()) if d else c
+        for c, d in zip(captions, drop.tolist(), strict=True)
+    ]
 
 
 def _by_sigma(losses: Tensor, sigma: Tensor) -> Tensor:

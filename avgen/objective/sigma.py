@@ -37,6 +37,8 @@ class SigmaDistribution:
         normal = torch.randn(count, batch, generator=generator)
         flat = torch.rand(count, batch, generator=generator)
         choice = torch.rand(count, batch, generator=generator)
-        base = torch.where(choice < self.uniform, flat, torch.sigmoid(self.mean + self.std * normal))
+        base = torch.where(
+            choice < self.uniform, flat, torch.sigmoid(self.mean + self.std * normal)
+        )
         sigma = flow.shift_sigma(base, shift).clamp(1e-3, 1.0)
         return {name: sigma[i % count] for i, name in enumerate(streams)}

@@ -83,7 +83,9 @@ def resolve_backend(backend: Backend, device: torch.device | str) -> tuple[str, 
     if backend in ("sdpa", "plain"):
         return backend, "asked for"
     if backend not in ("auto", "xformers"):
-        raise ValueError(f"attention backend {backend!r} is unknown; use one of auto, {', '.join(BACKENDS)}")
+        raise ValueError(
+            f"attention backend {backend!r} is unknown; use one of auto, {', '.join(BACKENDS)}"
+        )
     if on_cuda:
         from avgen.ops.xformers_attention import unavailable_because
 
@@ -91,7 +93,9 @@ def resolve_backend(backend: Backend, device: torch.device | str) -> tuple[str, 
         if reason is None:
             return "xformers", "CUDA device, xformers operators load"
         if backend == "xformers":
-            raise ValueError(f"attention backend 'xformers' cannot be used: {reason}; use backend='sdpa'")
+            raise ValueError(
+                f"attention backend 'xformers' cannot be used: {reason}; use backend='sdpa'"
+            )
         return "sdpa", f"xformers is not usable: {reason}"
     if backend == "xformers":
         raise ValueError(
@@ -100,7 +104,9 @@ def resolve_backend(backend: Backend, device: torch.device | str) -> tuple[str, 
     return "sdpa", "CPU device: xformers has no CPU operator"
 
 
-def attend(query: Heads, key: Heads, value: Heads, mask: Mask = None, *, backend: Backend = "auto") -> Heads:
+def attend(
+    query: Heads, key: Heads, value: Heads, mask: Mask = None, *, backend: Backend = "auto"
+) -> Heads:
     """Scaled dot product attention.
 
     Args:

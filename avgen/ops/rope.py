@@ -43,7 +43,9 @@ def interval_rotation(
     return Rotation(cos * gain, sin * gain)
 
 
-def interval_gain(half_length: Float[Tensor, "b n"], omega: Float[Tensor, "p"]) -> Float[Tensor, "b n p"]:
+def interval_gain(
+    half_length: Float[Tensor, "b n"], omega: Float[Tensor, "p"]
+) -> Float[Tensor, "b n p"]:
     """``sin(x) / x`` at ``x = omega * half_length``: how much of each frequency survives the mean."""
     return torch.sinc(half_length.float()[..., None] * omega / torch.pi)
 

@@ -24,7 +24,9 @@ def unavailable_because() -> str | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _block_diagonal(query_lengths: tuple[int, ...], key_lengths: tuple[int, ...], device: torch.device) -> object:
+def _block_diagonal(
+    query_lengths: tuple[int, ...], key_lengths: tuple[int, ...], device: torch.device
+) -> object:
     from xformers.ops.fmha.attn_bias import BlockDiagonalMask
 
     return BlockDiagonalMask.from_seqlens(list(query_lengths), list(key_lengths), device=device)

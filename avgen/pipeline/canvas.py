@@ -32,7 +32,9 @@ class Canvas:
     waveform: np.ndarray | None
 
 
-def lay_out(request: Request, num_frames: int, *, sample_rate: int, channels: int, num_samples: int) -> Canvas:
+def lay_out(
+    request: Request, num_frames: int, *, sample_rate: int, channels: int, num_samples: int
+) -> Canvas:
     """Bring the given media of a request to the clip's rates, size and length."""
     source = request.video or request.prefix
     frames = None
@@ -69,7 +71,9 @@ def put_back(clip: Clip, canvas: Canvas, given_frames: int, given_samples: int) 
 
 def pixels(frames: np.ndarray) -> Tensor:
     """``(F, H, W, 3)`` uint8 to ``(1, 3, F, H, W)`` in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    return (
+        torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
+    )
 
 
 def to_frames(decoded: Tensor) -> np.ndarray:
@@ -82,5 +86,7 @@ def _fit_frames(frames: np.ndarray, fps: Fraction, request: Request, num_frames:
     index = [min(int(i * fps / request.fps), len(frames) - 1) for i in range(num_frames)]
     size = (request.height, request.width)
     if frames.shape[1:3] != size:
-        frames = np.stack([to_rgb(VideoFrame.from_ndarray(frame, format="rgb24"), size) for frame in frames])
+        frames = np.stack(
+            [to_rgb(VideoFrame.from_ndarray(frame, format="rgb24"), size) for frame in frames]
+        )
     return frames[index]

@@ -27,7 +27,11 @@ from avgen.sampling.sampler import Given, Sampler
 from avgen.sampling.solvers import SolverName
 
 PACKAGED = Path(avgen.__file__).parent / "weights"
-MODEL_FILE, VIDEO_FILE, AUDIO_FILE = "model.safetensors", "video_vae.safetensors", "audio_codec.safetensors"
+MODEL_FILE, VIDEO_FILE, AUDIO_FILE = (
+    "model.safetensors",
+    "video_vae.safetensors",
+    "audio_codec.safetensors",
+)
 DEFAULT_GUIDANCE = Guidance(text=2.0, time=1.0)
 ProgressCallback = Callable[[int, int], None]
 
@@ -50,15 +54,19 @@ class AVPipeline(nn.Module):
             expected = network.codecs.get(name)
             if expected is not None and expected != codec.identity:
                 raise CheckpointError(
-                    f"the network was trained on {name} latents of codec {expected[:12]}, but the {name} codec given is "
-                    f"{codec.identity[:12]}; use the codec file that came with the network"
+                    f"the network was trained on {name} latents of codec {expected[:12]}, but the one given "
+                    f"is {codec.identity[:12]}; use the codec file that came with the network"
                 )
         self.network, self.video_codec, self.audio_codec = network, video_codec, audio_codec
         self.eval()
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path = "tiny", *, device: str | torch.device = "cpu", backend: Backend = "auto"
+        cls,
+        name: str | Path = "tiny",
+        *,
+        device: str | torch.device = "cpu",
+        backend: Backend = "auto",
     ) -> "AVPipeline":
         """Load weights that ship with avgen by name, a folder, or a Hugging Face hub id (``owner/name``).
 
@@ -115,7 +123,9 @@ class AVPipeline(nn.Module):
         """
         media = {"image": image, "video": video, "audio": audio, "prefix": prefix}
         request = as_request(prompt, events, duration=duration, seed=seed, **media)
-        return self.generate([request], steps=steps, guidance=guidance, solver=solver, progress=progress)[0]
+        return self.generate(
+            [request], steps=steps, guidance=guidance, solver=solver, progress=progress
+        )[0]
 
     @torch.inference_mode()
     def generate(
@@ -129,12 +139,18 @@ class AVPipeline(nn.Module):
         progress: ProgressCallback | None = None,
     ) -> list[Clip]:
         """Make several clips; those of one shape and task run in batches. Order is kept."""
-        guiders = Guidance(text=guidance) if isinstance(guidance, (int, float)) else guidance or DEFAULT_GUIDANCE
+        guiders = (
+            Guidance(text=guidance)
+            if isinstance(guidance, (int, float))
+            else guidance or DEFAULT_GUIDANCE
+        )
         sampler = Sampler(steps=steps, solver=solver, guidance=guiders)
         groups: dict[Any, list[int]] = defaultdict(list)
         for i, request in enumerate(requests):
             frames = request.num_frames(self.video_codec.time_stride)
-            groups[frames, request.height, request.width, request.fps, str(request.task())].append(i)
+            groups[frames, request.height, request.width, request.fps, str(request.task())].append(
+                i
+            )
         clips: dict[int, Clip] = {}
         for indices in groups.values():
             for start in range(0, len(indices), batch_size):
@@ -183,13 +199,19 @@ class AVPipeline(nn.Module):
         patch = self.network.config.streams["video"].patch
         unit = codec.space_stride * patch
         if request.height % unit or request.width % unit:
-            raise ValueError(f"size {request.height}x{request.width} must be a multiple of {unit} pixels")
+            raise ValueError(
+                f"size {request.height}x{request.width} must be a multiple of {unit} pixels"
+            )
         frames = request.num_frames(codec.time_stride)
         duration = clock.duration(frames, request.fps)
         rate = clock.as_rate(self.audio_codec.sample_rate) / self.audio_codec.hop
         steps = clock.latent_steps(frames, codec.time_stride)
         shapes = {
-            "video": (steps, request.height // codec.space_stride, request.width // codec.space_stride),
+            "video": (
+                steps,
+                request.height // codec.space_stride,
+                request.width // codec.space_stride,
+            ),
             "audio": (clock.count(duration, rate),),
         }
         return Layout.of_shapes(
@@ -204,7 +226,9 @@ class AVPipeline(nn.Module):
     def _canvas(self, request: Request, layout: Layout) -> Canvas:
         return lay_out(
             request,
-            clock.frames_from_latent_steps(layout.grids["video"].shape[0], self.video_codec.time_stride),
+            clock.frames_from_latent_steps(
+                layout.grids["video"].shape[0], self.video_codec.time_stride
+            ),
             sample_rate=self.audio_codec.sample_rate,
             channels=self.audio_codec.audio_channels,
             num_samples=len(layout.grids["audio"]) * self.audio_codec.hop,
@@ -214,15 +238,21 @@ class AVPipeline(nn.Module):
         masks, device = layout.given(request.task()), self.device
         given = {}
         if bool(masks["video"].any()):
-            frames = torch.cat([pixels(canvas.frames) for canvas in canvases if canvas.frames is not None])
+            frames = torch.cat(
+                [pixels(canvas.frames) for canvas in canvases if canvas.frames is not None]
+            )
             latents = self.video_codec.encode(frames.to(device))
             given["video"] = Given(layout.tokens("video", latents), masks["video"].to(device))
         if bool(masks["audio"].any()):
-            stacked = np.stack([canvas.waveform for canvas in canvases if canvas.waveform is not None])
+            stacked = np.stack(
+                [canvas.waveform for canvas in canvases if canvas.waveform is not None]
+            )
             waveform = torch.from_numpy(stacked).to(device)
             discrete = self.network.config.streams["audio"].codebooks
             encode = self.audio_codec.encode_codes if discrete else self.audio_codec.encode
-            given["audio"] = Given(layout.tokens("audio", encode(waveform)), masks["audio"].to(device))
+            given["audio"] = Given(
+                layout.tokens("audio", encode(waveform)), masks["audio"].to(device)
+            )
         return given
 
     def _given_lengths(self, layout: Layout, given: dict[str, Given]) -> tuple[int, int]:
@@ -233,7 +263,9 @@ class AVPipeline(nn.Module):
             steps = int(given["video"].mask.sum()) // per_step
         if "audio" in given:
             samples = int(given["audio"].mask.sum()) * self.audio_codec.hop
-        return clock.frames_from_latent_steps(steps, self.video_codec.time_stride) if steps else 0, samples
+        return clock.frames_from_latent_steps(
+            steps, self.video_codec.time_stride
+        ) if steps else 0, samples
 
     def _decode(self, layout: Layout, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
         audio = layout.latents("audio", tokens["audio"])
@@ -269,4 +301,6 @@ def find_weights(name: str | Path) -> Path:
 
         return Path(snapshot_download(str(name), allow_patterns=["*.safetensors", "*.json"]))
     shipped = sorted(path.name for path in PACKAGED.glob("*") if path.is_dir())
-    raise CheckpointError(f"no weights {str(name)!r}: not a folder, and not one of those that ship ({', '.join(shipped)})")
+    raise CheckpointError(
+        f"no weights {str(name)!r}: not a folder, and not one of those that ship ({', '.join(shipped)})"
+    )

@@ -52,16 +52,28 @@ class Request:
         named = ("image", "video", "audio", "prefix")
         given = [name for name in named if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are given together; give at most one of {', '.join(named)}")
+            raise ValueError(
+                f"{' and '.join(given)} are given together; give at most one of {', '.join(named)}"
+            )
         if self.video is not None and self.video.frames is None:
-            raise ValueError("the given video has no picture; give it as `audio` to generate a picture for its sound")
+            raise ValueError(
+                "the given video has no picture; give it as `audio` to generate a picture for its sound"
+            )
         if self.audio is not None and self.audio.waveform is None:
-            raise ValueError("the given audio has no sound; give it as `video` to generate sound for its picture")
+            raise ValueError(
+                "the given audio has no sound; give it as `video` to generate sound for its picture"
+            )
         if self.prefix is not None and (self.prefix.frames is None or self.prefix.waveform is None):
-            raise ValueError("the prefix needs picture and sound; a silent video can be given as `video` instead")
+            raise ValueError(
+                "the prefix needs picture and sound; a silent video can be given as `video` instead"
+            )
         if self.duration is not None and self.duration <= 0:
             raise ValueError(f"duration {self.duration} s must be positive")
-        if self.prefix is not None and self.duration is not None and self.duration <= self.prefix.duration:
+        if (
+            self.prefix is not None
+            and self.duration is not None
+            and self.duration <= self.prefix.duration
+        ):
             raise ValueError(
                 f"duration {self.duration} s includes the prefix of {self.prefix.duration:g} s; ask for a longer clip"
             )
@@ -69,7 +81,9 @@ class Request:
     @classmethod
     def from_caption(cls, caption: TimedCaption, **fields: Any) -> "Request":
         """A request for what a caption describes, as long as it says."""
-        return cls(prompt=caption.text, events=caption.events, **{"duration": caption.duration, **fields})
+        return cls(
+            prompt=caption.text, events=caption.events, **{"duration": caption.duration, **fields}
+        )
 
     def num_frames(self, time_stride: int) -> int:
         """Frames of the clip that will be made."""
@@ -110,7 +124,11 @@ class Request:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form without the media, kept with the clip."""
-        given = [name for name in ("image", "video", "audio", "prefix") if getattr(self, name) is not None]
+        given = [
+            name
+            for name in ("image", "video", "audio", "prefix")
+            if getattr(self, name) is not None
+        ]
         return {
             "prompt": self.prompt,
             "duration": self.duration,

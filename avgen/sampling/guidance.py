@@ -30,7 +30,9 @@ class Guidance:
     time: Scale = 1.0
     partner: Scale = 1.0
     rescale: float = 0.0
-    names: tuple[GuiderName, ...] = field(default=("text", "time", "partner"), init=False, repr=False)
+    names: tuple[GuiderName, ...] = field(
+        default=("text", "time", "partner"), init=False, repr=False
+    )
 
     def scale(self, guider: GuiderName, stream: str) -> float:
         """Scale of a guider for a stream."""
@@ -39,7 +41,11 @@ class Guidance:
 
     def active(self, streams: Mapping[str, object]) -> list[GuiderName]:
         """Guiders that change at least one of the streams."""
-        return [name for name in self.names if any(self.scale(name, stream) != 1.0 for stream in streams)]
+        return [
+            name
+            for name in self.names
+            if any(self.scale(name, stream) != 1.0 for stream in streams)
+        ]
 
     def combine(self, stream: str, full: Tensor, weaker: Mapping[GuiderName, Tensor]) -> Tensor:
         """The guided prediction of a stream."""
@@ -49,5 +55,7 @@ class Guidance:
         if not self.rescale or not weaker:
             return guided
         axes = tuple(range(1, full.ndim))
-        matched = guided * (full.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp(min=1e-6))
+        matched = guided * (
+            full.std(axes, keepdim=True) / guided.std(axes, keepdim=True).clamp(min=1e-6)
+        )
         return self.rescale * matched + (1 - self.rescale) * guided

@@ -6,6 +6,7 @@ Letters: B clips, N tokens, A numbers per token, Q codebooks, V codebook entries
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -76,31 +77,43 @@ class Sampler:
         advance = solver(self.solver)
         codes = {name: x for name, x in state.items() if layout.config.streams[name].codebooks}
         latents = {name: x for name, x in state.items() if name not in codes}
-        for step, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
-            logits: dict[str, Tensor] = {}
-
-            def velocity(x: Mapping[str, Tensor], level: Tensor, logits: dict[str, Tensor] = logits) -> dict[str, Tensor]:
-                out = conditions.predict(model, {**x, **codes}, level, given)
-                for name in codes:
-                    logits.setdefault(name, out[name])
-                return {name: _still(out[name], given.get(name)) for name in x}
-
+        for step, (sigma, following) in enumerate(pairwise(sigmas)):
+            velocity = _Velocity(conditions, model, codes, given)
             latents = advance(velocity, latents, sigma, following) if latents else {}
             if not latents:
                 velocity({}, sigma)
             codes = {
-                name: unmask(codes[name], logits[name], float(following), generators, given.get(name))
-                for name in codes
+                name: unmask(
+                    x, velocity.logits[name], float(following), generators, given.get(name)
+                )
+                for name, x in codes.items()
             }
             yield Progress(step + 1, self.steps, {**latents, **codes})
 
     def sample(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """The clean tokens of every stream; arguments as for `run`."""
-        progress = None
-        for progress in self.run(*args, **kwargs):
-            pass
-        assert progress is not None
-        return progress.tokens
+        *_, last = self.run(*args, **kwargs)
+        return last.tokens
+
+
+class _Velocity:
+    """Velocity of the latents at fixed codes; remembers the logits of the codes from its first evaluation."""
+
+    def __init__(
+        self,
+        conditions: "_Conditions",
+        model: Any,
+        codes: Mapping[str, Tensor],
+        given: Mapping[str, Given],
+    ) -> None:
+        self.conditions, self.model, self.codes, self.given = conditions, model, codes, given
+        self.logits: dict[str, Tensor] = {}
+
+    def __call__(self, latents: Mapping[str, Tensor], sigma: Tensor) -> dict[str, Tensor]:
+        out = self.conditions.predict(self.model, {**latents, **self.codes}, sigma, self.given)
+        for name in self.codes:
+            self.logits.setdefault(name, out[name])
+        return {name: _still(out[name], self.given.get(name)) for name in latents}
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,9 @@ class _Conditions:
         batch = self.text.mask.shape[0]
         level = sigma.expand(batch * copies)
         streams = {
-            name: self.layout.input(name, x.repeat(copies, *(1,) * (x.ndim - 1)), self._sigma(name, level, given))
+            name: self.layout.input(
+                name, x.repeat(copies, *(1,) * (x.ndim - 1)), self._sigma(name, level, given)
+            )
             for name, x in state.items()
         }
         exchange = torch.ones(copies, batch, device=level.device)
@@ -149,7 +164,11 @@ class _Conditions:
 
 
 def unmask(
-    codes: Tensor, logits: Tensor, sigma: float, generators: Sequence[torch.Generator], given: Given | None
+    codes: Tensor,
+    logits: Tensor,
+    sigma: float,
+    generators: Sequence[torch.Generator],
+    given: Given | None,
 ) -> Tensor:
     """Keep the codes the network is surest of, until only a share ``sigma`` of a clip's codes is masked.
 
@@ -174,23 +193,35 @@ def unmask(
 
 def _draw(logits: Tensor, sigma: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """A code from each distribution, and how sure it is."""
-    uniform = torch.rand((2, *logits.shape), generator=generator).to(logits.device).clamp(1e-9, 1 - 1e-9)
+    uniform = (
+        torch.rand((2, *logits.shape), generator=generator).to(logits.device).clamp(1e-9, 1 - 1e-9)
+    )
     gumbel = -(-uniform.log()).log()
     drawn = (logits + gumbel[0]).argmax(-1)
     sure = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
     return drawn, sure + sigma * gumbel[1, ..., 0]
 
 
-def _noise(layout: Layout, name: str, generators: Sequence[torch.Generator], device: torch.device) -> Tensor:
+def _noise(
+    layout: Layout, name: str, generators: Sequence[torch.Generator], device: torch.device
+) -> Tensor:
     stream, count = layout.config.streams[name], len(layout.grids[name])
     if stream.codebooks:
-        return torch.full((len(generators), count, stream.codebooks), stream.codebook_size, device=device)
+        return torch.full(
+            (len(generators), count, stream.codebooks), stream.codebook_size, device=device
+        )
     shape = (count, stream.channels * stream.patch**2)
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(device)
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(
+        device
+    )
 
 
 def _impose(tokens: Tensor, given: Given | None) -> Tensor:
-    return tokens if given is None else torch.where(given.mask[None, :, None], given.tokens.to(tokens), tokens)
+    return (
+        tokens
+        if given is None
+        else torch.where(given.mask[None, :, None], given.tokens.to(tokens), tokens)
+    )
 
 
 def _still(velocity: Tensor, given: Given | None) -> Tensor:

@@ -27,11 +27,15 @@ def heun(velocity: Velocity, state: State, sigma: Tensor, next_sigma: Tensor) ->
         return predicted
     corrected = velocity(predicted, next_sigma)
     return {
-        name: x + (next_sigma - sigma) * (slope[name] + corrected[name]) / 2 for name, x in state.items()
+        name: x + (next_sigma - sigma) * (slope[name] + corrected[name]) / 2
+        for name, x in state.items()
     }
 
 
-SOLVERS: dict[str, Callable[[Velocity, State, Tensor, Tensor], dict[str, Tensor]]] = {"euler": euler, "heun": heun}
+SOLVERS: dict[str, Callable[[Velocity, State, Tensor, Tensor], dict[str, Tensor]]] = {
+    "euler": euler,
+    "heun": heun,
+}
 
 
 def solver(name: str) -> Callable[[Velocity, State, Tensor, Tensor], dict[str, Tensor]]:

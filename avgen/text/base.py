@@ -92,7 +92,9 @@ class TextEncoder(nn.Module, ABC):
             interval[i, : len(tokens)] = torch.tensor([token[3:] for token in tokens])
             mask[i, : len(tokens)] = True
         source, interval, mask = (x.to(states.device) for x in (source, interval, mask))
-        gathered = states[source[..., 0], source[..., 1]] + self.track_embedding(source[..., 2]).to(states.dtype)
+        gathered = states[source[..., 0], source[..., 1]] + self.track_embedding(source[..., 2]).to(
+            states.dtype
+        )
         return TextTokens(gathered * mask[..., None], interval, mask)
 
 

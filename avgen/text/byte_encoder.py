@@ -29,7 +29,12 @@ class ByteTextEncoder(TextEncoder):
     merge = 2
 
     def __init__(
-        self, width: int = 192, depth: int = 2, num_heads: int = 3, byte_width: int = 64, max_bytes: int = 4096
+        self,
+        width: int = 192,
+        depth: int = 2,
+        num_heads: int = 3,
+        byte_width: int = 64,
+        max_bytes: int = 4096,
     ) -> None:
         super().__init__(width)
         self.max_bytes = max_bytes
@@ -87,7 +92,9 @@ class _Layer(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
         self.expand = nn.Linear(width, 4 * width)
         self.contract = nn.Linear(4 * width, width)
-        self.register_buffer("omega", frequencies(width // num_heads // 2, 1.0, 0.01), persistent=False)
+        self.register_buffer(
+            "omega", frequencies(width // num_heads // 2, 1.0, 0.01), persistent=False
+        )
 
     def forward(self, x: Tensor, turn: Rotation, mask: Tensor) -> Tensor:
         query, key, value = self.qkv(normalise(x)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)

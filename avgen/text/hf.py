@@ -53,5 +53,7 @@ class HuggingFaceTextEncoder(TextEncoder):
             )
         device = self.project.weight.device
         with torch.no_grad():
-            states = self.encoder(**{k: batch[k].to(device) for k in ("input_ids", "attention_mask")}).last_hidden_state
+            states = self.encoder(
+                **{k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
+            ).last_hidden_state
         return self.project(states.to(self.project.weight.dtype)), lengths

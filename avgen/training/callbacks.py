@@ -20,7 +20,9 @@ class ExportWeights(Callback):
         notes: Kept in the file as provenance.
     """
 
-    def __init__(self, path: str, every_n_steps: int = 0, notes: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, path: str, every_n_steps: int = 0, notes: dict[str, Any] | None = None
+    ) -> None:
         self.path = Path(path)
         self.every_n_steps = every_n_steps
         self.notes = notes or {}
@@ -29,7 +31,11 @@ class ExportWeights(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Export at the interval."""
-        if self.every_n_steps and trainer.global_step and trainer.global_step % self.every_n_steps == 0:
+        if (
+            self.every_n_steps
+            and trainer.global_step
+            and trainer.global_step % self.every_n_steps == 0
+        ):
             self._export(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -91,8 +97,12 @@ def step_flops(model: Any, layout: Any) -> float:
     total = 0.0
     for name, grid in layout.grids.items():
         stream, count = model.config.streams[name], len(grid)
-        parameters = sum(p.numel() for block in model.blocks for p in block.layers[name].parameters())
-        attention = 2 * count * count * stream.num_heads * model.config.head_dim * model.config.depth
+        parameters = sum(
+            p.numel() for block in model.blocks for p in block.layers[name].parameters()
+        )
+        attention = (
+            2 * count * count * stream.num_heads * model.config.head_dim * model.config.depth
+        )
         total += 6 * parameters * count + 6 * attention
     return total
 

@@ -25,7 +25,9 @@ class EMA(WeightAveraging):
         return None if self._average_model is None else self._average_model.module
 
     @torch.no_grad()
-    def _update(self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int) -> None:
+    def _update(
+        self, averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor | int
+    ) -> None:
         count = int(num_averaged)
         decay = min(self.decay, (1 + count) / (10 + count))
         torch._foreach_lerp_(list(averaged), list(current), 1 - decay)

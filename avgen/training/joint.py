@@ -12,7 +12,7 @@ from avgen.data.sampler import mix
 from avgen.model.bundle import Network
 from avgen.model.config import preset
 from avgen.model.layout import Layout
-from avgen.objective.joint import NUM_SIGMA_BINS, JointObjective, LossRecord, stream_latents
+from avgen.objective.joint import NUM_SIGMA_BINS, JointObjective, LossRecord
 from avgen.ops.attention import Backend
 from avgen.training.optim import build_optimizer, trapezoid
 
@@ -65,7 +65,9 @@ class JointTraining(LightningModule):
     ) -> None:
         super().__init__()
         if init_from is None:
-            config = preset(preset_name, video_channels=video_channels, audio_channels=audio_channels)
+            config = preset(
+                preset_name, video_channels=video_channels, audio_channels=audio_channels
+            )
             self.network = Network(config, text, backend=backend)
         else:
             self.network = Network.from_file(init_from, backend=backend)
@@ -98,10 +100,17 @@ class JointTraining(LightningModule):
 
     def layout(self, batch: AVBatch) -> Layout:
         """Layout of the clips of a batch."""
-        shapes = {"video": batch.video, "audio": batch.audio if batch.codes is None else batch.codes}
+        shapes = {
+            "video": batch.video,
+            "audio": batch.audio if batch.codes is None else batch.codes,
+        }
         return Layout.of_shapes(
             self.network.config,
-            {name: tuple(shapes[name].shape[2:]) for name in self.streams if shapes[name] is not None},  # type: ignore[union-attr]
+            {
+                name: tuple(shapes[name].shape[2:])
+                for name in self.streams
+                if shapes[name] is not None
+            },  # type: ignore[union-attr]
             fps=batch.fps,
             time_stride=batch.time_stride or 1,
             audio_rate=batch.audio_rate or 1,
@@ -110,8 +119,12 @@ class JointTraining(LightningModule):
 
     def loss(self, batch: AVBatch) -> LossRecord:
         """Losses of a batch, with the random numbers of its step."""
-        generator = torch.Generator().manual_seed(mix(self.seed, batch.step, self.global_rank) % 2**63)
-        return self.objective(self.network.model, self.network.text_encoder, self.layout(batch), batch, generator)
+        generator = torch.Generator().manual_seed(
+            mix(self.seed, batch.step, self.global_rank) % 2**63
+        )
+        return self.objective(
+            self.network.model, self.network.text_encoder, self.layout(batch), batch, generator
+        )
 
     def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor | None:
         """One step; a loss that is not finite is skipped and counted.
@@ -135,7 +148,9 @@ class JointTraining(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Muon for matrices, AdamW for the rest, trapezoidal learning rate."""
-        optimizer = build_optimizer([self.network], lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = build_optimizer(
+            [self.network], lr=self.learning_rate, weight_decay=self.weight_decay
+        )
         schedule = trapezoid(
             optimizer,
             warmup_steps=self.warmup_steps,
@@ -144,7 +159,9 @@ class JointTraining(LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def transfer_batch_to_device(self, batch: AVBatch, device: torch.device, dataloader_idx: int) -> AVBatch:
+    def transfer_batch_to_device(
+        self, batch: AVBatch, device: torch.device, dataloader_idx: int
+    ) -> AVBatch:
         """Latents to the device; captions stay."""
         return batch.to(device, non_blocking=True)
 
@@ -164,7 +181,10 @@ class JointTraining(LightningModule):
             self.log(f"train/loss_{name}", value, prog_bar=True, batch_size=batch_size)
         for name, sums in record.sums.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(sums)) + sums
-        if self.trainer.log_every_n_steps and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if (
+            self.trainer.log_every_n_steps
+            and (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        ):  # type: ignore[attr-defined]
             self._log_bins()
 
     def _log_bins(self) -> None:

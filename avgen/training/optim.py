@@ -16,11 +16,15 @@ def build_optimizer(modules: Iterable[nn.Module], *, lr: float, weight_decay: fl
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 inside = "blocks." in name or "layers." in name
-                (matrices if inside and parameter.ndim == 2 and "table" not in name else others).append(parameter)
+                (
+                    matrices if inside and parameter.ndim == 2 and "table" not in name else others
+                ).append(parameter)
     return Muon(matrices, others, lr=lr, weight_decay=weight_decay)
 
 
-def trapezoid(optimizer: Optimizer, *, warmup_steps: int, decay_steps: int, max_steps: int) -> LambdaLR:
+def trapezoid(
+    optimizer: Optimizer, *, warmup_steps: int, decay_steps: int, max_steps: int
+) -> LambdaLR:
     """Linear warm-up, constant, then linear decay to zero over the last ``decay_steps``."""
 
     def factor(step: int) -> float:

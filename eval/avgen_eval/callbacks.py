@@ -45,7 +45,11 @@ class SampleClips(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Sample at the interval."""
-        if trainer.global_step and trainer.global_step % self.every_n_steps == 0 and trainer.is_global_zero:
+        if (
+            trainer.global_step
+            and trainer.global_step % self.every_n_steps == 0
+            and trainer.is_global_zero
+        ):
             self._sample(trainer, pl_module)
 
     @torch.inference_mode()
@@ -54,7 +58,9 @@ class SampleClips(Callback):
         source: Any = next((module for module in averages if module is not None), pl_module)
         codecs = load_codecs(self.codecs)
         training = source.network.training
-        pipe = AVPipeline(source.network, codecs.video.to(pl_module.device), codecs.audio.to(pl_module.device))
+        pipe = AVPipeline(
+            source.network, codecs.video.to(pl_module.device), codecs.audio.to(pl_module.device)
+        )
         suite = Suite(worlds=self.worlds, count=self.count)
         keep = self.count if self.folder else 0
         result = run_suite(suite, "generated", pipeline=pipe, steps=self.steps, keep_clips=keep)

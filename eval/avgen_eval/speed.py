@@ -31,10 +31,16 @@ def main(argv: list[str]) -> int:
     """Run the benchmarks."""
     parser = argparse.ArgumentParser(prog="avgen bench", description=__doc__)
     parser.add_argument("--preset", default="tiny", help="(%(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="clips per training step (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=10, help="steps of each, after two to warm up (%(default)s)")
+    parser.add_argument(
+        "--batch", type=int, default=16, help="clips per training step (%(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=10, help="steps of each, after two to warm up (%(default)s)"
+    )
     parser.add_argument("--device", default="cpu", help="(%(default)s)")
-    parser.add_argument("--weights", default="tiny", help="for the time of generation (%(default)s)")
+    parser.add_argument(
+        "--weights", default="tiny", help="for the time of generation (%(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args(argv)
     console = Console()
@@ -80,8 +86,14 @@ def time_generation(weights: str, device: str, repeats: int = 5) -> dict[str, An
     pipe = AVPipeline.from_pretrained(weights, device=device)
     events = [Event.at(0.4, 0.5, "the red ball hits the floor", "visual")]
     pipe("a red ball", events=events, steps=2)
-    times = [_timed(lambda i=i: pipe("a red ball", events=events, seed=i), device) for i in range(repeats)]
-    return {"clip_seconds_median": round(statistics.median(times), 3), "clip_seconds_worst": round(max(times), 3)}
+    times = [
+        _timed(lambda i=i: pipe("a red ball", events=events, seed=i), device)
+        for i in range(repeats)
+    ]
+    return {
+        "clip_seconds_median": round(statistics.median(times), 3),
+        "clip_seconds_worst": round(max(times), 3),
+    }
 
 
 def _ours(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
@@ -91,7 +103,9 @@ def _ours(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
     )
     states = torch.randn(batch, TEXT_TOKENS, config.text_width, device=device)
     interval = torch.tensor([0.0, DURATION], device=device).expand(batch, TEXT_TOKENS, 2)
-    text = TextTokens(states, interval, torch.ones(batch, TEXT_TOKENS, dtype=torch.bool, device=device))
+    text = TextTokens(
+        states, interval, torch.ones(batch, TEXT_TOKENS, dtype=torch.bool, device=device)
+    )
     tokens = _tokens(config, layout, batch, device)
 
     def predict(sigma: Tensor) -> list[Tensor]:
@@ -149,20 +163,28 @@ def _peer(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
 
 def _tokens(config: ModelConfig, layout: Layout, batch: int, device: str) -> dict[str, Tensor]:
     return {
-        name: torch.randn(batch, len(grid), config.streams[name].channels * config.streams[name].patch ** 2).to(device)
+        name: torch.randn(
+            batch, len(grid), config.streams[name].channels * config.streams[name].patch ** 2
+        ).to(device)
         for name, grid in layout.grids.items()
     }
 
 
 def _training_step(
-    model: nn.Module, predict: Callable[[Tensor], list[Tensor]], targets: list[Tensor], batch: int, device: str
+    model: nn.Module,
+    predict: Callable[[Tensor], list[Tensor]],
+    targets: list[Tensor],
+    batch: int,
+    device: str,
 ) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step() -> None:
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             outputs = predict(torch.rand(batch, 1, device=device))
-            losses = [(o.float() - t).square().mean() for o, t in zip(outputs, targets, strict=True)]
+            losses = [
+                (o.float() - t).square().mean() for o, t in zip(outputs, targets, strict=True)
+            ]
         torch.stack(losses).sum().backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -35,7 +35,9 @@ def test_train_help_says_how_to_start_and_resume(capsys):
 
 
 def test_the_command_runs_in_a_process_of_its_own():
-    out = subprocess.run([sys.executable, "-m", "avgen.cli", "--version"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-m", "avgen.cli", "--version"], capture_output=True, text=True, check=True
+    )
     assert out.stdout.startswith("avgen ")
 
 

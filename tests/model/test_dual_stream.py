@@ -35,26 +35,37 @@ MODEL, TEXT = network()
 
 def caption(duration: float, shift: float = 0.0) -> TimedCaption:
     event = Event.at(0.1 + shift, 0.2 + shift, "the red ball hits the floor", "visual")
-    return TimedCaption(duration_us=round((duration + shift) * 1e6), text="a red ball", events=(event,))
+    return TimedCaption(
+        duration_us=round((duration + shift) * 1e6), text="a red ball", events=(event,)
+    )
 
 
-def stream(grid: Grid, numbers: int, seed: int, sigma: float = 0.5, shift: float = 0.0) -> StreamInput:
+def stream(
+    grid: Grid, numbers: int, seed: int, sigma: float = 0.5, shift: float = 0.0
+) -> StreamInput:
     tokens = torch.randn(1, len(grid), numbers, generator=torch.Generator().manual_seed(seed))
     place = None if grid.place is None else grid.place[None]
-    return StreamInput(tokens, torch.full((1, len(grid)), sigma), grid.interval[None] + shift, place)
+    return StreamInput(
+        tokens, torch.full((1, len(grid)), sigma), grid.interval[None] + shift, place
+    )
 
 
 def clip(steps: int, seed: int = 0, shift: float = 0.0) -> dict[str, StreamInput]:
     video = video_grid((steps, 4, 4), patch=2, time_stride=4, fps=25)
     audio = audio_grid(1 + 4 * (steps - 1), 25)
-    return {"video": stream(video, 16, seed, shift=shift), "audio": stream(audio, 6, seed + 1, shift=shift)}
+    return {
+        "video": stream(video, 16, seed, shift=shift),
+        "audio": stream(audio, 6, seed + 1, shift=shift),
+    }
 
 
 @torch.inference_mode()
 def test_shapes_and_names():
     inputs = clip(3)
     out = MODEL(inputs, TEXT([caption(0.36)]))
-    assert {name: x.shape for name, x in out.items()} == {name: x.tokens.shape for name, x in inputs.items()}
+    assert {name: x.shape for name, x in out.items()} == {
+        name: x.tokens.shape for name, x in inputs.items()
+    }
 
 
 @torch.inference_mode()
@@ -75,14 +86,23 @@ def test_shifting_all_times_changes_nothing():
 @torch.inference_mode()
 def test_moving_an_event_alone_changes_the_output():
     text = TEXT([caption(0.36)])
-    moved = TEXT([replace(caption(0.36), events=(Event.at(0.2, 0.3, "the red ball hits the floor", "visual"),))])
+    moved = TEXT(
+        [
+            replace(
+                caption(0.36), events=(Event.at(0.2, 0.3, "the red ball hits the floor", "visual"),)
+            )
+        ]
+    )
     for name, x in MODEL(clip(3), text).items():
         assert not torch.allclose(x, MODEL(clip(3), moved)[name], atol=1e-3)
 
 
 @torch.inference_mode()
 def test_padding_and_packing_equal_each_clip_alone():
-    clips, captions = [clip(3, seed=0), clip(2, seed=5)], [caption(0.36), replace(caption(0.3), text="a longer text, it is")]
+    clips, captions = (
+        [clip(3, seed=0), clip(2, seed=5)],
+        [caption(0.36), replace(caption(0.3), text="a longer text, it is")],
+    )
     text = TEXT(captions)
     alone = [MODEL(c, TEXT([t])) for c, t in zip(clips, captions, strict=True)]
     padded = MODEL({name: pad([c[name] for c in clips]) for name in CONFIG.streams}, text)
@@ -135,7 +155,10 @@ def test_the_noise_level_belongs_to_the_token():
 
 @torch.inference_mode()
 def test_codes_in_logits_out():
-    streams = {**CONFIG.streams, "audio": StreamConfig(channels=6, width=32, num_heads=2, codebooks=3, codebook_size=10)}
+    streams = {
+        **CONFIG.streams,
+        "audio": StreamConfig(channels=6, width=32, num_heads=2, codebooks=3, codebook_size=10),
+    }
     model, text = network(replace(CONFIG, streams=streams))
     inputs = clip(3)
     codes = torch.randint(0, 11, (1, 9, 3), generator=torch.Generator().manual_seed(0))
@@ -153,7 +176,12 @@ def test_gradients_reach_every_parameter():
 
 @pytest.mark.parametrize(
     ("name", "video", "audio"),
-    [("tiny", (0, 12e6), (0, 5e6)), ("small", (120e6, 180e6), None), ("base", (1.7e9, 2.3e9), None), ("large", (13e9, 15e9), (4.4e9, 5.6e9))],
+    [
+        ("tiny", (0, 12e6), (0, 5e6)),
+        ("small", (120e6, 180e6), None),
+        ("base", (1.7e9, 2.3e9), None),
+        ("large", (13e9, 15e9), (4.4e9, 5.6e9)),
+    ],
 )
 def test_presets_have_the_sizes_they_promise(name, video, audio):
     with torch.device("meta"):

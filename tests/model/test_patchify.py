@@ -17,7 +17,9 @@ def test_grid_order_is_that_of_the_tokens():
     row = torch.arange(4.0)[None, None, None, :, None].expand(1, 1, 3, 4, 8)
     tokens = tokens_from_video(row, 2)[0].mean(-1)
     assert grid.place is not None
-    assert torch.allclose(grid.place[:, 0], (tokens - 1.5) / 4)  # eight columns of two make the longer side
+    assert torch.allclose(
+        grid.place[:, 0], (tokens - 1.5) / 4
+    )  # eight columns of two make the longer side
     assert grid.interval[:8].tolist() == [[0.0, pytest.approx(0.04)]] * 8
     assert grid.interval[8].tolist() == [pytest.approx(0.04), pytest.approx(0.2)]
 

@@ -24,19 +24,29 @@ CONFIG = ModelConfig(
 )
 CODES = replace(
     CONFIG,
-    streams={**CONFIG.streams, "audio": StreamConfig(channels=6, width=32, num_heads=2, codebooks=2, codebook_size=8)},
+    streams={
+        **CONFIG.streams,
+        "audio": StreamConfig(channels=6, width=32, num_heads=2, codebooks=2, codebook_size=8),
+    },
 )
 
 
 def layout(config: ModelConfig = CONFIG) -> Layout:
     return Layout.of_shapes(
-        config, {"video": (3, 4, 4), "audio": (9,)}, fps=25, time_stride=4, audio_rate=25, duration=0.36
+        config,
+        {"video": (3, 4, 4), "audio": (9,)},
+        fps=25,
+        time_stride=4,
+        audio_rate=25,
+        duration=0.36,
     )
 
 
 def batch(size: int = 4) -> AVBatch:
     generator = torch.Generator().manual_seed(0)
-    caption = TimedCaption(duration_us=360_000, text="a ball", events=(Event.at(0.1, 0.2, "it hits"),))
+    caption = TimedCaption(
+        duration_us=360_000, text="a ball", events=(Event.at(0.1, 0.2, "it hits"),)
+    )
     return AVBatch(
         video=torch.randn(size, 4, 3, 4, 4, generator=generator),
         audio=torch.randn(size, 6, 9, generator=generator),
@@ -61,13 +71,17 @@ class Oracle(torch.nn.Module):
 
     def __init__(self, where: Layout, data: AVBatch):
         super().__init__()
-        self.clean = {"video": where.tokens("video", data.video), "audio": where.tokens("audio", data.audio)}
+        self.clean = {
+            "video": where.tokens("video", data.video),
+            "audio": where.tokens("audio", data.audio),
+        }
         self.seen: dict[str, torch.Tensor] = {}
 
     def forward(self, streams, text, exchange):
         self.seen = {name: x.sigma for name, x in streams.items()}
         return {
-            name: (x.tokens - self.clean[name]) / x.sigma.clamp(min=1e-6)[..., None] for name, x in streams.items()
+            name: (x.tokens - self.clean[name]) / x.sigma.clamp(min=1e-6)[..., None]
+            for name, x in streams.items()
         }
 
 
@@ -79,28 +93,37 @@ def generator(seed: int = 0) -> torch.Generator:
 def test_the_true_velocity_has_no_loss_in_any_task(task):
     data = batch()
     oracle = Oracle(layout(), data)
-    record = JointObjective(tasks={task: 1.0})(oracle, network().text_encoder, layout(), data, generator())
+    record = JointObjective(tasks={task: 1.0})(
+        oracle, network().text_encoder, layout(), data, generator()
+    )
     assert record.total.item() == pytest.approx(0.0, abs=1e-6)
     assert record.task == task
 
 
 def test_given_tokens_are_clean_at_level_zero_and_unscored():
     data, oracle = batch(), Oracle(layout(), batch())
-    record = JointObjective(tasks={"v2a": 1.0})(oracle, network().text_encoder, layout(), data, generator())
+    record = JointObjective(tasks={"v2a": 1.0})(
+        oracle, network().text_encoder, layout(), data, generator()
+    )
     assert set(record.streams) == {"audio"}
     assert not oracle.seen["video"].any()
     assert bool((oracle.seen["audio"] > 0).all())
 
 
 def test_untrained_loss_is_the_spread_of_the_velocity():
-    record = JointObjective()(network().model, network().text_encoder, layout(), batch(16), generator())
+    record = JointObjective()(
+        network().model, network().text_encoder, layout(), batch(16), generator()
+    )
     for loss in record.streams.values():
         assert loss.item() == pytest.approx(2.0, rel=0.15)  # unit noise minus unit latents
 
 
 def test_all_randomness_comes_from_the_generator():
     objective, net = JointObjective(tasks={"t2av": 1, "extend": 1}), network()
-    runs = [objective(net.model, net.text_encoder, layout(), batch(), generator(s)).total.item() for s in (1, 1, 2)]
+    runs = [
+        objective(net.model, net.text_encoder, layout(), batch(), generator(s)).total.item()
+        for s in (1, 1, 2)
+    ]
     assert runs[0] == runs[1] != runs[2]
 
 
@@ -115,7 +138,9 @@ def test_weights_scale_streams():
 
 
 def test_losses_by_noise_level_add_up():
-    record = JointObjective()(network().model, network().text_encoder, layout(), batch(8), generator())
+    record = JointObjective()(
+        network().model, network().text_encoder, layout(), batch(8), generator()
+    )
     total, count = record.sums["video"].sum(0).tolist()
     assert count == 8
     assert total / count == pytest.approx(record.streams["video"].item(), rel=1e-4)
@@ -142,7 +167,10 @@ def test_shared_and_independent_noise_levels():
 
 
 def test_a_larger_shift_draws_more_noise():
-    draws = [SigmaDistribution().draw(2000, ["video"], shift, generator())["video"].mean() for shift in (1.0, 3.0)]
+    draws = [
+        SigmaDistribution().draw(2000, ["video"], shift, generator())["video"].mean()
+        for shift in (1.0, 3.0)
+    ]
     assert draws[1] > draws[0] + 0.1
 
 

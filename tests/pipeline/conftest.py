@@ -23,7 +23,9 @@ def folder(tmp_path_factory) -> str:
         "audio": StreamConfig(channels=8, width=32, num_heads=2),
     }
     config = ModelConfig(streams=streams, depth=1, head_dim=16, text_width=32)
-    network = Network(config, {"num_heads": 2}, codecs={"video": video.identity, "audio": audio.identity})
+    network = Network(
+        config, {"num_heads": 2}, codecs={"video": video.identity, "audio": audio.identity}
+    )
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

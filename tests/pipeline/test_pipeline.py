@@ -20,7 +20,9 @@ HIT = Event.at(0.1, 0.2, "the red ball hits the floor", "visual")
 def clip(frames: int = 21, *, size: int = 64, seed: int = 0) -> Clip:
     rng = np.random.default_rng(seed)
     pictures = rng.integers(0, 255, (frames, size, size, 3), np.uint8)
-    return Clip(frames=pictures, waveform=rng.uniform(-0.5, 0.5, (1, frames * 640)).astype(np.float32))
+    return Clip(
+        frames=pictures, waveform=rng.uniform(-0.5, 0.5, (1, frames * 640)).astype(np.float32)
+    )
 
 
 def test_a_prompt_with_events_becomes_a_clip_of_the_asked_length(pipe):
@@ -39,7 +41,10 @@ def test_length_is_snapped_to_the_frames_the_codec_has(pipe):
 
 
 def test_same_seed_same_clip_whatever_the_batch(pipe):
-    requests = [Request(prompt=f"ball {'x' * 9 * i}", events=(HIT,) * (i % 2), duration=0.36, seed=i) for i in range(3)]
+    requests = [
+        Request(prompt=f"ball {'x' * 9 * i}", events=(HIT,) * (i % 2), duration=0.36, seed=i)
+        for i in range(3)
+    ]
     alone = [pipe.generate([request], steps=2)[0] for request in requests]
     together = pipe.generate(requests, steps=2, batch_size=3)
     for a, b in zip(alone, together, strict=True):
@@ -70,7 +75,9 @@ def test_continuing_keeps_what_was_given_and_makes_the_rest(pipe):
     assert made.num_frames == 25
     assert np.array_equal(made.frames[:13], prefix.frames)
     fade = round(0.005 * 16_000)
-    assert np.array_equal(made.waveform[:, : 13 * 640 - fade], prefix.waveform[:, : 13 * 640 - fade])
+    assert np.array_equal(
+        made.waveform[:, : 13 * 640 - fade], prefix.waveform[:, : 13 * 640 - fade]
+    )
     assert made.frames[13:].std() > 0
 
 
@@ -109,7 +116,10 @@ def test_guidance_changes_the_clip_and_one_is_off(pipe):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"events": (Event.at(3.0, 3.1, "late"),), "duration": 1.0}, "'late' starts at 3 s, but the clip ends at"),
+        (
+            {"events": (Event.at(3.0, 3.1, "late"),), "duration": 1.0},
+            "'late' starts at 3 s, but the clip ends at",
+        ),
         ({"duration": -1.0}, "must be positive"),
         ({"height": 60}, "multiple of 16"),
         ({"video": clip(), "audio": clip()}, "given together"),

@@ -53,12 +53,17 @@ class Pull:
         self.target = target
 
     def __call__(self, streams, text, exchange):
-        return {name: (x.tokens - self.target) / x.sigma[..., None].clamp(min=1e-6) for name, x in streams.items()}
+        return {
+            name: (x.tokens - self.target) / x.sigma[..., None].clamp(min=1e-6)
+            for name, x in streams.items()
+        }
 
 
 @pytest.mark.parametrize("name", ["euler", "heun"])
 def test_an_exact_flow_ends_at_its_target(name):
-    out = Sampler(steps=4, solver=name).sample(Pull(0.7), LAYOUT, text("a"), text(""), generators(0))
+    out = Sampler(steps=4, solver=name).sample(
+        Pull(0.7), LAYOUT, text("a"), text(""), generators(0)
+    )
     for x in out.values():
         assert torch.allclose(x, torch.full_like(x, 0.7), atol=1e-4)
 
@@ -68,7 +73,10 @@ def test_order_of_the_solvers():
 
     def error(step, count):
         x = {"x": torch.ones(1, dtype=torch.float64)}
-        for a, b in zip(*(linear_schedule(count, 1.0).double()[s] for s in (slice(None, -1), slice(1, None))), strict=True):
+        for a, b in zip(
+            *(linear_schedule(count, 1.0).double()[s] for s in (slice(None, -1), slice(1, None))),
+            strict=True,
+        ):
             x = step(lambda state, sigma: {"x": 3 * state["x"]}, x, a, b)
         return abs(x["x"].item() - torch.tensor(-3.0).exp().item())
 
@@ -81,7 +89,9 @@ def test_order_of_the_solvers():
 def test_a_clip_does_not_depend_on_its_batch():
     sampler = Sampler(steps=3, guidance=Guidance(text=2.0, time=1.5, partner=1.5))
     alone = sampler.sample(NET.model, LAYOUT, text("a"), text(""), generators(5))
-    both = sampler.sample(NET.model, LAYOUT, text("something longer", "a"), text(""), generators(3, 5))
+    both = sampler.sample(
+        NET.model, LAYOUT, text("something longer", "a"), text(""), generators(3, 5)
+    )
     for name, x in alone.items():
         assert torch.allclose(both[name][1], x[0], atol=1e-4)
         assert not torch.allclose(both[name][0], x[0], atol=1e-2)
@@ -102,7 +112,9 @@ def test_guidance_adds_the_differences_per_stream():
     full, none, untimed = (torch.full((1, 2, 2), v) for v in (3.0, 1.0, 2.0))
     guidance = Guidance(text={"video": 3.0}, time=1.5)
     weaker = {"text": none, "time": untimed}
-    assert torch.equal(guidance.combine("video", full, weaker), torch.full((1, 2, 2), 3 + 2 * 2 + 0.5))
+    assert torch.equal(
+        guidance.combine("video", full, weaker), torch.full((1, 2, 2), 3 + 2 * 2 + 0.5)
+    )
     assert torch.equal(guidance.combine("audio", full, weaker), torch.full((1, 2, 2), 3 + 0.5))
     assert guidance.active({"video": 0, "audio": 0}) == ["text", "time"]
     assert Guidance().active({"video": 0}) == []
@@ -127,7 +139,10 @@ def test_schedule_runs_from_noise_to_clean_and_refuses_no_steps():
 
 
 def test_progress_is_told_after_every_step_and_can_stop():
-    steps = [state.step for state in Sampler(steps=3).run(Pull(0.0), LAYOUT, text("a"), text(""), generators(0))]
+    steps = [
+        state.step
+        for state in Sampler(steps=3).run(Pull(0.0), LAYOUT, text("a"), text(""), generators(0))
+    ]
     assert steps == [1, 2, 3]
     running = Sampler(steps=3).run(Pull(0.0), LAYOUT, text("a"), text(""), generators(0))
     next(running)
@@ -145,7 +160,10 @@ def test_sampling_runs_under_autograd():
 
 @torch.inference_mode()
 def test_codes_are_all_unmasked_at_the_end():
-    streams = {**CONFIG.streams, "audio": StreamConfig(channels=6, width=32, num_heads=2, codebooks=3, codebook_size=10)}
+    streams = {
+        **CONFIG.streams,
+        "audio": StreamConfig(channels=6, width=32, num_heads=2, codebooks=3, codebook_size=10),
+    }
     config = replace(CONFIG, streams=streams)
     net, layout = network(config), replace(LAYOUT, config=config)
     counts = []

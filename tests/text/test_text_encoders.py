@@ -38,7 +38,12 @@ def test_tokens_know_their_seconds(encoder):
 @torch.inference_mode()
 def test_a_caption_does_not_depend_on_its_neighbours(encoder):
     alone = encoder([caption("a ball", HIT)])
-    together = encoder([caption("a much longer description of a scene with many things in it"), caption("a ball", HIT)])
+    together = encoder(
+        [
+            caption("a much longer description of a scene with many things in it"),
+            caption("a ball", HIT),
+        ]
+    )
     count = int(alone.mask.sum())
     assert torch.allclose(together.states[1, :count], alone.states[0], atol=1e-5)
     assert not together.states[1, count:].any()
@@ -76,10 +81,15 @@ def tiny_t5(tmp_path_factory) -> str:
     from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
     folder = tmp_path_factory.mktemp("t5")
-    vocabulary = {word: i for i, word in enumerate(["<pad>", "<unk>", "a", "red", "ball", "hits", "the", "floor"])}
+    vocabulary = {
+        word: i
+        for i, word in enumerate(["<pad>", "<unk>", "a", "red", "ball", "hits", "the", "floor"])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(folder)
     torch.manual_seed(0)
     config = T5Config(vocab_size=8, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     T5EncoderModel(config).save_pretrained(folder)
@@ -89,7 +99,10 @@ def tiny_t5(tmp_path_factory) -> str:
 @torch.inference_mode()
 def test_hugging_face_encoder_from_a_local_folder(tiny_t5):
     encoder = HuggingFaceTextEncoder(tiny_t5, 24)
-    alone, together = encoder([caption("a red ball", HIT)]), encoder([caption("a"), caption("a red ball", HIT)])
+    alone, together = (
+        encoder([caption("a red ball", HIT)]),
+        encoder([caption("a"), caption("a red ball", HIT)]),
+    )
     assert alone.states.shape == (1, 3 + 6, 24)
     assert torch.allclose(together.states[1], alone.states[0], atol=1e-5)
 

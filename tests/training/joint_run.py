@@ -33,7 +33,9 @@ class Print(Callback):
 def module(**options) -> JointTraining:
     from avgen.model.bundle import Network
 
-    training = JointTraining(objective=JointObjective(tasks={"t2av": 1, "extend": 1}), warmup_steps=3, **options)
+    training = JointTraining(
+        objective=JointObjective(tasks={"t2av": 1, "extend": 1}), warmup_steps=3, **options
+    )
     training.network = Network(CONFIG, {"num_heads": 2})
     return training
 
@@ -51,7 +53,11 @@ def main(data: str, checkpoints: str, steps: int) -> None:
             ModelCheckpoint(checkpoints, every_n_train_steps=1, save_last=True, save_top_k=1, monitor=None),
         ],
     )  # fmt: skip
-    trainer.fit(module(), LatentDataModule([data], batch_size=4, val_fraction=0.0), ckpt_path="last" if any(Path(checkpoints).glob("last*.ckpt")) else None)
+    trainer.fit(
+        module(),
+        LatentDataModule([data], batch_size=4, val_fraction=0.0),
+        ckpt_path="last" if any(Path(checkpoints).glob("last*.ckpt")) else None,
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def example(number: int) -> Example:
         captions=(TimedCaption(duration_us=360_000, text=f"clip {number}", events=events),),
         duration_us=360_000, num_frames=9, height=32, width=32, fps=Fraction(25),
         num_samples=9 * 640, sample_rate=16_000, source="test", seed=number, metadata={},
-        latents={"video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)), "codes": np.full((2, 9), number % 8)},
+        latents={
+            "video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)), "codes": np.full((2, 9), number % 8)
+        },
     )  # fmt: skip
 
 
@@ -52,7 +54,9 @@ def run(data: Path, checkpoints: Path, *, kill_after: int | None = None) -> dict
     """Losses by step; with ``kill_after`` the process is killed as soon as that step is printed."""
     command = [sys.executable, str(SCRIPT), str(data), str(checkpoints), str(STEPS)]
     losses: dict[int, str] = {}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             step, loss = line.split()
@@ -109,7 +113,9 @@ class Bad:
         record = self.inner(*args)
         self.calls += 1
         if self.calls - 1 in self.bad:
-            return SimpleNamespace(total=record.total * float("nan"), streams=record.streams, sums=record.sums)
+            return SimpleNamespace(
+                total=record.total * float("nan"), streams=record.streams, sums=record.sums
+            )
         return record
 
 
@@ -127,7 +133,7 @@ def test_a_loss_that_is_not_finite_skips_the_step_and_is_counted(data):
 def test_ten_bad_losses_in_a_row_stop_the_run(data):
     training = module()
     training.objective = Bad(training.objective, set(range(3, 100)))
-    with pytest.raises(RuntimeError, match="not finite 10 steps in a row .*learning_rate"):
+    with pytest.raises(RuntimeError, match=r"not finite 10 steps in a row .*learning_rate"):
         steps(30, training, data)
     assert training.bad_steps == MAX_BAD_STEPS
 
@@ -135,7 +141,9 @@ def test_ten_bad_losses_in_a_row_stop_the_run(data):
 @pytest.mark.usefixtures("quiet")
 def test_training_lowers_the_loss_and_binds_the_codecs(data):
     training = module(learning_rate=1e-2)
-    batch = next(iter(LatentDataModule([str(data)], batch_size=16, val_fraction=0.0).train_dataloader()))
+    batch = next(
+        iter(LatentDataModule([str(data)], batch_size=16, val_fraction=0.0).train_dataloader())
+    )
     before = training.loss(batch).total.item()
     steps(60, training, data)
     assert training.loss(batch).total.item() < 0.97 * before
@@ -173,7 +181,9 @@ def test_network_file_keeps_everything(tmp_path):
     again = Network.from_file(tmp_path / "n.safetensors")
     assert again.config == CONFIG
     assert again.codecs == {"video": "v"}
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items())
+    assert all(
+        torch.equal(value, again.state_dict()[name]) for name, value in network.state_dict().items()
+    )
     with pytest.raises(ValueError, match="use one of bytes, huggingface"):
         Network(CONFIG, {"name": "clip"})
 
@@ -184,7 +194,9 @@ def test_discrete_codes_are_a_setting(data):
     video = training.network.model.ports["video"].embed.weight.clone()
     training.network = training.network.with_codes("audio", 2, 8)
     assert torch.equal(training.network.model.ports["video"].embed.weight, video)
-    loader = LatentDataModule([str(data)], batch_size=16, val_fraction=0.0, modalities=("video", "codes"))
+    loader = LatentDataModule(
+        [str(data)], batch_size=16, val_fraction=0.0, modalities=("video", "codes")
+    )
     batch = next(iter(loader.train_dataloader()))
     before = training.loss(batch).streams["audio"].item()
     assert before == pytest.approx(np.log(8), rel=0.05)
@@ -221,10 +233,24 @@ def test_flops_of_a_step_agree_with_the_counter():
     from avgen.text.base import TextTokens
 
     network = Network(CONFIG, {"num_heads": 2})
-    layout = Layout.of_shapes(CONFIG, {"video": (9, 8, 8), "audio": (33,)}, fps=25, time_stride=4, audio_rate=25, duration=1.32)
-    inputs = {n: layout.input(n, torch.randn(1, len(g), 16 if n == "video" else 6), torch.rand(1, 1)) for n, g in layout.grids.items()}
-    text = TextTokens(torch.randn(1, 8, 32), torch.zeros(1, 8, 2), torch.ones(1, 8, dtype=torch.bool))
+    layout = Layout.of_shapes(
+        CONFIG,
+        {"video": (9, 8, 8), "audio": (33,)},
+        fps=25,
+        time_stride=4,
+        audio_rate=25,
+        duration=1.32,
+    )
+    inputs = {
+        n: layout.input(n, torch.randn(1, len(g), 16 if n == "video" else 6), torch.rand(1, 1))
+        for n, g in layout.grids.items()
+    }
+    text = TextTokens(
+        torch.randn(1, 8, 32), torch.zeros(1, 8, 2), torch.ones(1, 8, dtype=torch.bool)
+    )
     with FlopCounterMode(display=False) as counter:
         network.model(inputs, text)
-    assert step_flops(network.model, layout) == pytest.approx(3 * counter.get_total_flops(), rel=0.15)
+    assert step_flops(network.model, layout) == pytest.approx(
+        3 * counter.get_total_flops(), rel=0.15
+    )
     assert peak_flops(torch.device("cpu")) > 1e9
