@@ -52,7 +52,8 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         inner = num_heads * head_dim
-        self.head_dim, self.backend = head_dim, backend
+        self.head_dim = head_dim
+        self.backend: Backend = backend
         self.query = nn.Linear(width, inner, bias=False)
         self.key_value = nn.Linear(source_width, 2 * inner, bias=False)
         self.query_scale = nn.Parameter(torch.ones(head_dim))

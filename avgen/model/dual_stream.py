@@ -70,9 +70,8 @@ class DualStreamTransformer(nn.Module):
         if any(stream.packed for stream in streams.values()):
             text, text_keys = pack_text(text)
         contexts = self._contexts(streams, text_keys, exchange)
-        text_turn = interval_rotation(
-            *text.interval.unbind(-1), self._time_omega(text.states.device)
-        )
+        omega = self._time_omega(text.states.device)
+        text_turn = interval_rotation(text.interval[..., 0], text.interval[..., 1], omega)
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
         for block in self.blocks:
             states = block(states, text.states, text_turn, contexts)

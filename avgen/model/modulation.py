@@ -6,7 +6,7 @@ Letters: B rows, N tokens, U distinct levels, D width.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,14 @@ from torch.nn import functional as F
 PARTS = 9  # scale, shift, gate for: self-attention, partner, feed-forward
 
 
-class Levels(NamedTuple):
-    """Modulation of distinct noise levels, ``(U, PARTS, D)``, and each token's level, ``(B, N)`` or ``(B, 1)``."""
+@dataclass(frozen=True)
+class Levels:
+    """Modulation by noise level.
+
+    Attributes:
+        values: ``(U, PARTS, D)``, one row for each distinct level.
+        index: ``(B, N)`` or ``(B, 1)``, the row of each token.
+    """
 
     values: Tensor
     index: Tensor

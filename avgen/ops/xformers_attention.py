@@ -1,6 +1,7 @@
 """The only file that imports xformers."""
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def unavailable_because() -> str | None:
 @functools.lru_cache(maxsize=64)
 def _block_diagonal(
     query_lengths: tuple[int, ...], key_lengths: tuple[int, ...], device: torch.device
-) -> object:
+) -> Any:
     from xformers.ops.fmha.attn_bias import BlockDiagonalMask
 
     return BlockDiagonalMask.from_seqlens(list(query_lengths), list(key_lengths), device=device)

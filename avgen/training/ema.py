@@ -30,4 +30,4 @@ class EMA(WeightAveraging):
     ) -> None:
         count = int(num_averaged)
         decay = min(self.decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

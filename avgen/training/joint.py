@@ -100,17 +100,14 @@ class JointTraining(LightningModule):
 
     def layout(self, batch: AVBatch) -> Layout:
         """Layout of the clips of a batch."""
-        shapes = {
+        latents = {
             "video": batch.video,
             "audio": batch.audio if batch.codes is None else batch.codes,
         }
+        given = ((name, latents[name]) for name in self.streams)
         return Layout.of_shapes(
             self.network.config,
-            {
-                name: tuple(shapes[name].shape[2:])
-                for name in self.streams
-                if shapes[name] is not None
-            },  # type: ignore[union-attr]
+            {name: tuple(x.shape[2:]) for name, x in given if x is not None},
             fps=batch.fps,
             time_stride=batch.time_stride or 1,
             audio_rate=batch.audio_rate or 1,
@@ -181,10 +178,8 @@ class JointTraining(LightningModule):
             self.log(f"train/loss_{name}", value, prog_bar=True, batch_size=batch_size)
         for name, sums in record.sums.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(sums)) + sums
-        if (
-            self.trainer.log_every_n_steps
-            and (self.global_step + 1) % self.trainer.log_every_n_steps == 0
-        ):  # type: ignore[attr-defined]
+        interval: int = getattr(self.trainer, "log_every_n_steps", 0)
+        if interval and (self.global_step + 1) % interval == 0:
             self._log_bins()
 
     def _log_bins(self) -> None:

@@ -116,10 +116,10 @@ def _ours(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
 
 
 def _peer(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
-    from diffusers import LTX2VideoTransformer3DModel
+    from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
 
     video, audio = config.streams["video"], config.streams["audio"]
-    model = LTX2VideoTransformer3DModel(
+    model: Any = LTX2VideoTransformer3DModel(
         in_channels=video.channels * video.patch**2,
         out_channels=video.channels * video.patch**2,
         num_attention_heads=video.num_heads,

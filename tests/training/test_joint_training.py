@@ -35,7 +35,8 @@ def example(number: int) -> Example:
         duration_us=360_000, num_frames=9, height=32, width=32, fps=Fraction(25),
         num_samples=9 * 640, sample_rate=16_000, source="test", seed=number, metadata={},
         latents={
-            "video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)), "codes": np.full((2, 9), number % 8)
+            "video": rng.normal(size=(4, 3, 4, 4)), "audio": rng.normal(size=(6, 9)),
+            "codes": np.full((2, 9), number % 8)
         },
     )  # fmt: skip
 
