@@ -13,6 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 FORMAT = 1
+WEIGHTS = Path(__file__).parent / "weights"
+MODEL_FILE = "model.safetensors"
+VIDEO_FILE = "video_vae.safetensors"
+AUDIO_FILE = "audio_codec.safetensors"
 
 
 class CheckpointError(ValueError):
@@ -101,3 +105,27 @@ def load(path: str | Path, *, kind: str) -> tuple[dict[str, Any], dict[str, Tens
             f"{path}: the weights do not match their SHA-256; the file is damaged: copy it again"
         )
     return json.loads(metadata["avgen.config"]) | {"sha256": sha}, tensors
+
+
+def shipped() -> list[str]:
+    """Names of the weights that ship with avgen."""
+    return sorted(path.name for path in WEIGHTS.glob("*") if path.is_dir())
+
+
+def find_weights(name: str | Path) -> Path:
+    """Folder of weights: one that exists, one that ships with avgen, or one of the Hugging Face hub (``owner/name``).
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name) in shipped():
+        return WEIGHTS / name
+    if str(name).count("/") == 1 and not Path(name).parent.exists():
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(str(name), allow_patterns=["*.safetensors", "*.json"]))
+    raise CheckpointError(
+        f"no weights {str(name)!r}: not a folder, and not one of those that ship ({', '.join(shipped())})"
+    )

@@ -110,13 +110,13 @@ def write_videos(folder: Path) -> None:
 
 def finetune(out: Path, weights: str, seconds: int) -> int:
     """Train the shipped weights on the ingested folder for so many seconds, with a progress bar."""
-    from avgen.pipeline.pipeline import MODEL_FILE, find_weights
+    from avgen.checkpoint import MODEL_FILE
 
     minutes, rest = divmod(seconds, 60)
     return avgen(
         [
             "train", "fit", "--config", "finetune",
-            "--model.init_args.init_from", str(find_weights(weights) / MODEL_FILE),
+            "--model.init_args.init_from", weights,
             "--data.init_args.folders", json.dumps([str(out / DATA)]),
             "--trainer.default_root_dir", str(out / RUN),
             "--trainer.max_time", f"00:00:{minutes:02}:{rest:02}",

@@ -64,8 +64,8 @@ def _packages() -> tuple[Table, bool]:
 def _machine() -> Table:
     import torch
 
+    from avgen.checkpoint import shipped
     from avgen.ops.attention import PLAIN_UP_TO, resolve_backend
-    from avgen.pipeline.pipeline import PACKAGED
 
     table = Table("what", "found", title="machine", show_header=False)
     table.add_row("python", platform.python_version())
@@ -81,6 +81,5 @@ def _machine() -> Table:
     table.add_row(
         "C++ compiler", shutil.which("g++") or "none: compile_blocks is not available on the CPU"
     )
-    weights = [path.name for path in sorted(PACKAGED.glob("*")) if path.is_dir()]
-    table.add_row("weights that ship", ", ".join(weights) or "none")
+    table.add_row("weights that ship", ", ".join(shipped()) or "none")
     return table

@@ -107,7 +107,9 @@ def magnitudes(
 
 @cache
 def _mel_bank(sample_rate: int) -> Tensor:
-    bank = torchaudio.functional.melscale_fbanks(
-        MEL_WINDOW // 2 + 1, 20.0, sample_rate / 2, MEL_BANDS, sample_rate, mel_scale="htk"
-    )
-    return bank.t().contiguous()
+    # A tensor made in inference mode could not be used in training later.
+    with torch.inference_mode(False):
+        bank = torchaudio.functional.melscale_fbanks(
+            MEL_WINDOW // 2 + 1, 20.0, sample_rate / 2, MEL_BANDS, sample_rate, mel_scale="htk"
+        )
+        return bank.t().contiguous()

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import avgen
 from avgen import clock
 from avgen.caption import Event, TimedCaption
-from avgen.checkpoint import CheckpointError
+from avgen.checkpoint import AUDIO_FILE, MODEL_FILE, VIDEO_FILE, CheckpointError, find_weights
 from avgen.clip import Clip
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.codecs.base import AudioCodec, VideoCodec
@@ -26,12 +25,6 @@ from avgen.sampling.guidance import Guidance
 from avgen.sampling.sampler import Given, Sampler
 from avgen.sampling.solvers import SolverName
 
-PACKAGED = Path(avgen.__file__).parent / "weights"
-MODEL_FILE, VIDEO_FILE, AUDIO_FILE = (
-    "model.safetensors",
-    "video_vae.safetensors",
-    "audio_codec.safetensors",
-)
 DEFAULT_GUIDANCE = Guidance(text=2.0, time=1.0)
 ProgressCallback = Callable[[int, int], None]
 
@@ -284,23 +277,3 @@ class AVPipeline(nn.Module):
     def _precision(self) -> torch.autocast:
         enabled = self.device.type == "cuda" or bool(torch.backends.mkldnn.is_available())
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
-
-
-def find_weights(name: str | Path) -> Path:
-    """Folder of weights: one that exists, one that ships with avgen, or one fetched from the Hugging Face hub.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    if (PACKAGED / name).is_dir():
-        return PACKAGED / name
-    if str(name).count("/") == 1 and not Path(name).parent.exists():
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(str(name), allow_patterns=["*.safetensors", "*.json"]))
-    shipped = sorted(path.name for path in PACKAGED.glob("*") if path.is_dir())
-    raise CheckpointError(
-        f"no weights {str(name)!r}: not a folder, and not one of those that ship ({', '.join(shipped)})"
-    )

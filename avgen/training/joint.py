@@ -1,12 +1,14 @@
 """Training of the network on cached latents: the stages image, video and joint are settings of this module."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
+from avgen.checkpoint import MODEL_FILE, find_weights
 from avgen.data.datamodule import AVBatch
 from avgen.data.sampler import mix
 from avgen.model.bundle import Network
@@ -32,7 +34,7 @@ class JointTraining(LightningModule):
         audio_codebooks: 0 trains continuous audio latents; else the discrete codes of so many codebooks.
         audio_codebook_size: Entries of a codebook, for discrete codes.
         text: Name and arguments of the text encoder; see `avgen.model.bundle.Network`.
-        init_from: Weights of the stage before.
+        init_from: Weights of the stage before: a file, a folder, or a name that ships.
         objective: Losses and dropouts.
         learning_rate: Peak.
         weight_decay: Of matrices.
@@ -70,7 +72,8 @@ class JointTraining(LightningModule):
             )
             self.network = Network(config, text, backend=backend)
         else:
-            self.network = Network.from_file(init_from, backend=backend)
+            path = init_from if Path(init_from).is_file() else find_weights(init_from) / MODEL_FILE
+            self.network = Network.from_file(path, backend=backend)
         if audio_codebooks:
             self.network = self.network.with_codes("audio", audio_codebooks, audio_codebook_size)
         self.streams = tuple(streams)

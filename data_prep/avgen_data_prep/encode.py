@@ -12,16 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import avgen
+from avgen.checkpoint import AUDIO_FILE, VIDEO_FILE, WEIGHTS
 from avgen.clip import Clip
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.codecs.base import AudioCodec, VideoCodec
 from avgen.codecs.video_vae import VideoVAE
 from avgen.data.schema import CodecInfo
 
-PACKAGED = Path(avgen.__file__).parent / "weights" / "tiny"
-VIDEO_FILE = "video_vae.safetensors"
-AUDIO_FILE = "audio_codec.safetensors"
+PACKAGED = WEIGHTS / "tiny"
 
 
 @dataclass(frozen=True)

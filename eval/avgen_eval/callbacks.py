@@ -74,5 +74,7 @@ class SampleClips(Callback):
     def _save(self, step: int, world: str, clips: list[Any]) -> None:
         if self.folder is None:
             return
+        folder = self.folder / f"step-{step:06}"
+        folder.mkdir(parents=True, exist_ok=True)
         for i, clip in enumerate(clips):
-            clip.save(self.folder / f"step-{step:06}" / f"{world}-{i}.mp4")
+            clip.save(folder / f"{world}-{i}.mp4")

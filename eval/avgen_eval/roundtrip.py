@@ -34,9 +34,9 @@ def load_codecs(weights: str) -> Codecs:
     Raises:
         CheckpointError: A file is missing or cannot be used.
     """
+    from avgen.checkpoint import AUDIO_FILE, VIDEO_FILE, find_weights
     from avgen.codecs.audio_codec import SeanetAudioCodec
     from avgen.codecs.video_vae import VideoVAE
-    from avgen.pipeline.pipeline import AUDIO_FILE, VIDEO_FILE, find_weights
 
     folder = find_weights(weights)
     return Codecs(

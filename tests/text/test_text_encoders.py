@@ -3,7 +3,7 @@ import torch
 
 from avgen.caption import Event, TimedCaption
 from avgen.text.base import segments
-from avgen.text.byte_encoder import ByteTextEncoder
+from avgen.text.byte_encoder import ByteTextEncoder, pieces
 from avgen.text.hf import HuggingFaceTextEncoder
 
 
@@ -31,8 +31,8 @@ def test_segments_carry_their_interval_and_track():
 def test_tokens_know_their_seconds(encoder):
     tokens = encoder([caption("a ball", HIT)])
     assert tokens.interval[0, 0].tolist() == [0.0, 2.0]
-    assert tokens.interval[0, 1].tolist() == pytest.approx([0.4, 0.5])
-    assert tokens.mask.sum().item() == 1 + 4  # eight bytes to a token
+    assert tokens.interval[0, 2].tolist() == pytest.approx([0.4, 0.5])
+    assert tokens.mask.sum().item() == 2 + 6  # words
 
 
 @torch.inference_mode()
@@ -113,3 +113,18 @@ def test_hugging_face_encoder_stays_frozen(tiny_t5):
     assert not any(parameter.requires_grad for parameter in encoder.encoder.parameters())
     with pytest.raises(ValueError, match="max_length=4"):
         encoder([caption("a red ball hits the floor")])
+
+
+def test_text_is_cut_into_words_numbers_and_signs():
+    assert pieces("Ball at 60,30: über_gut!") == [
+        b"Ball", b"at", b"60", b",", b"30", b":", "über".encode(), b"_", b"gut", b"!",
+    ]  # fmt: skip
+    assert pieces("") == [b""]
+    assert [len(piece) for piece in pieces("x" * 40)] == [16, 16, 8]
+
+
+@torch.inference_mode()
+def test_words_never_seen_are_told_apart_by_their_letters():
+    encoder = ByteTextEncoder(48, num_heads=3, num_hashes=1).eval()
+    first, second = (encoder([caption(word)]).states for word in ("zorblax", "zorblay"))
+    assert not torch.allclose(first, second, atol=1e-3)

@@ -120,6 +120,15 @@ def test_log_mel_distance_of_a_gain_is_its_logarithm() -> None:
     assert distance == pytest.approx(0.693, abs=0.08)
 
 
+def test_measuring_in_inference_mode_does_not_spoil_training() -> None:
+    waveform = tones(1, 2000, torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        log_mel_distance(waveform, waveform, 12_345)
+    decoded = (0.5 * waveform).requires_grad_()
+    log_mel_distance(decoded, waveform, 12_345).backward()
+    assert decoded.grad is not None
+
+
 def test_a_full_scale_sine_has_magnitude_one() -> None:
     time = torch.arange(16_000) / 16_000
     spectrum = magnitudes(torch.sin(2 * torch.pi * 1000 * time)[None, None], 256)
