@@ -7,7 +7,7 @@ Method: EnCodec (Défossez et al., 2022, arXiv:2210.13438), trained without a di
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -215,7 +215,7 @@ class SeanetAudioCodec(AudioCodec):
         return checkpoint.digest(weights)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Self:
+    def from_file(cls, path: str | Path) -> "SeanetAudioCodec":
         """Load what `save` wrote, in evaluation mode.
 
         Raises:

@@ -7,7 +7,7 @@ imported only when a model is loaded.
 """
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -61,7 +61,7 @@ class DiffusersVideoCodec(VideoCodec):
         self.identity = checkpoint.digest(self.state_dict())
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, **options: Any) -> Self:
+    def from_pretrained(cls, path: str | Path, **options: Any) -> "DiffusersVideoCodec":
         """Load from a local folder or from the Hugging Face hub.
 
         Args:

@@ -11,7 +11,7 @@ C = K * D latent channels, L tokens, Q codebooks.
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from encodec.model import EncodecModel
@@ -80,7 +80,7 @@ class EncodecAudioCodec(AudioCodec):
     @classmethod
     def from_file(
         cls, path: str | Path, name: EncodecName = "encodec_24khz", bandwidth: float = 6.0
-    ) -> Self:
+    ) -> "EncodecAudioCodec":
         """Load a published ``.th`` checkpoint from a local file (tensors only, nothing is executed).
 
         Raises:
@@ -98,7 +98,9 @@ class EncodecAudioCodec(AudioCodec):
         return cls._with_weights(weights, name, bandwidth, str(path))
 
     @classmethod
-    def from_hub(cls, name: EncodecName = "encodec_24khz", bandwidth: float = 6.0) -> Self:
+    def from_hub(
+        cls, name: EncodecName = "encodec_24khz", bandwidth: float = 6.0
+    ) -> "EncodecAudioCodec":
         """Download (once) and load the published checkpoint; see the licence in the module's docstring."""
         constructors: dict[str, Callable[..., EncodecModel]] = {
             "encodec_24khz": EncodecModel.encodec_model_24khz,
@@ -189,7 +191,7 @@ class EncodecAudioCodec(AudioCodec):
     @classmethod
     def _with_weights(
         cls, weights: dict[str, Tensor], name: EncodecName, bandwidth: float, source: str
-    ) -> Self:
+    ) -> "EncodecAudioCodec":
         codec = cls(name, bandwidth)
         try:
             codec.model.load_state_dict(weights)

@@ -7,10 +7,10 @@ layer, so all work happens at the latent frame rate on small grids. The first fr
 fill a patch of its own: one frame is an image, ``1 + k * time_stride`` frames are ``1 + k`` steps.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -48,8 +48,8 @@ class Encoder(nn.Module):
         self,
         patch_channels: int,
         latent_channels: int,
-        widths: tuple[int, int],
-        depths: tuple[int, int],
+        widths: Sequence[int],
+        depths: Sequence[int],
     ) -> None:
         super().__init__()
         fine, coarse = widths
@@ -76,8 +76,8 @@ class Decoder(nn.Module):
         self,
         patch_channels: int,
         latent_channels: int,
-        widths: tuple[int, int],
-        depths: tuple[int, int],
+        widths: Sequence[int],
+        depths: Sequence[int],
     ) -> None:
         super().__init__()
         fine, coarse = widths
@@ -121,10 +121,10 @@ class VideoVAE(VideoCodec):
         latent_channels: int = 16,
         time_stride: int = 4,
         patch: int = 4,
-        encoder_widths: tuple[int, int] = (64, 128),
-        encoder_depths: tuple[int, int] = (2, 2),
-        decoder_widths: tuple[int, int] = (96, 160),
-        decoder_depths: tuple[int, int] = (3, 2),
+        encoder_widths: Sequence[int] = (64, 128),
+        encoder_depths: Sequence[int] = (2, 2),
+        decoder_widths: Sequence[int] = (96, 160),
+        decoder_depths: Sequence[int] = (3, 2),
     ) -> None:
         super().__init__()
         self.arguments: dict[str, Any] = {
@@ -243,7 +243,7 @@ class VideoVAE(VideoCodec):
         return checkpoint.digest(weights)
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Self:
+    def from_file(cls, path: str | Path) -> "VideoVAE":
         """Load what `save` wrote, ready for use.
 
         Raises:

@@ -18,7 +18,7 @@ class AVBatch:
 
     Attributes:
         video: ``(B, C, T, H, W)``, or None where the clips have no picture or it is not asked for.
-        audio: ``(B, C, L)`` continuous latents, or None.
+        audio: ``(B, D, L)`` continuous latents, or None.
         codes: ``(B, Q, L)`` codebook indices, or None.
         captions: One per clip.
         ids: One per clip.
@@ -31,7 +31,7 @@ class AVBatch:
     """
 
     video: Float[Tensor, "b c t h w"] | None
-    audio: Float[Tensor, "b c l"] | None
+    audio: Float[Tensor, "b d l"] | None
     codes: Int[Tensor, "b q l"] | None
     captions: list[TimedCaption]
     ids: list[str]

@@ -19,6 +19,7 @@ from avgen.ops.norms import modulate, normalise
 from avgen.ops.rope import Rotation, rotate
 
 States = Float[Tensor, "b n d"]
+Source = Float[Tensor, "b m e"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, width)
 
     def forward(
-        self, x: States, source: States, turn: Rotation, source_turn: Rotation, mask: Mask
+        self, x: States, source: Source, turn: Rotation, source_turn: Rotation, mask: Mask
     ) -> States:
         """Read ``source`` from ``x``, with the rotations of both."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim))
@@ -115,7 +116,7 @@ class StreamLayer(nn.Module):
         self,
         x: States,
         parts: tuple[Tensor, ...],
-        partners: Mapping[str, tuple[States, Rotation]],
+        partners: Mapping[str, tuple[Source, Rotation]],
         context: StreamContext,
     ) -> States:
         """Read every partner's state from before the exchange."""

@@ -7,7 +7,7 @@ Tokens of a picture run over time, then rows, then columns.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from avgen import clock
@@ -81,11 +81,11 @@ def video_from_tokens(
     return x.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
 
 
-def tokens_from_audio(latents: Float[Tensor, "b c l"]) -> Float[Tensor, "b n a"]:
-    """One token per step."""
+def tokens_from_audio(latents: Shaped[Tensor, "b c l"]) -> Shaped[Tensor, "b l c"]:
+    """One token per step, of latents or codes."""
     return latents.transpose(1, 2)
 
 
-def audio_from_tokens(tokens: Float[Tensor, "b n a"]) -> Float[Tensor, "b c l"]:
+def audio_from_tokens(tokens: Shaped[Tensor, "b l c"]) -> Shaped[Tensor, "b c l"]:
     """Inverse of `tokens_from_audio`."""
     return tokens.transpose(1, 2)

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 Backend = Literal["auto", "sdpa", "plain", "xformers"]
 PLAIN_UP_TO = 1024
-Heads = Float[Tensor, "b m h k"]
+Queries = Float[Tensor, "b m h k"]
+Keys = Float[Tensor, "b n h k"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Packed:
     key_lengths: tuple[int, ...]
 
 
-Mask = Bool[Tensor, "b n"] | Packed | None
+Mask = Bool[Tensor, "_ _"] | Packed | None
 
 
-def sdpa_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
+def sdpa_attention(query: Queries, key: Keys, value: Keys, mask: Mask = None) -> Queries:
     """The reference: PyTorch's scaled dot product attention, one call per packed sequence."""
     if isinstance(mask, Packed):
         pieces = zip(
@@ -46,7 +47,7 @@ def sdpa_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) ->
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2)
 
 
-def plain_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
+def plain_attention(query: Queries, key: Keys, value: Keys, mask: Mask = None) -> Queries:
     """Attention as two matrix products: on a CPU in bfloat16 its backward is two to four times faster than SDPA's.
 
     It keeps the ``(B, H, M, N)`` weights, so it is for short sequences.
@@ -60,13 +61,13 @@ def plain_attention(query: Heads, key: Heads, value: Heads, mask: Mask = None) -
     return (scores.softmax(-1) @ v).transpose(1, 2)
 
 
-def _xformers(query: Heads, key: Heads, value: Heads, mask: Mask = None) -> Heads:
+def _xformers(query: Queries, key: Keys, value: Keys, mask: Mask = None) -> Queries:
     from avgen.ops.xformers_attention import xformers_attention
 
     return xformers_attention(query, key, value, mask)
 
 
-BACKENDS: dict[str, Callable[[Heads, Heads, Heads, Mask], Heads]] = {
+BACKENDS: dict[str, Callable[[Queries, Keys, Keys, Mask], Queries]] = {
     "sdpa": sdpa_attention,
     "plain": plain_attention,
     "xformers": _xformers,
@@ -105,8 +106,8 @@ def resolve_backend(backend: Backend, device: torch.device | str) -> tuple[str, 
 
 
 def attend(
-    query: Heads, key: Heads, value: Heads, mask: Mask = None, *, backend: Backend = "auto"
-) -> Heads:
+    query: Queries, key: Keys, value: Keys, mask: Mask = None, *, backend: Backend = "auto"
+) -> Queries:
     """Scaled dot product attention.
 
     Args:

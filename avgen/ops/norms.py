@@ -16,7 +16,7 @@ def normalise(x: Float[Tensor, "... d"], scale: Tensor | None = None) -> Float[T
 
 
 def modulate(
-    x: Float[Tensor, "b n d"], scale: Float[Tensor, "b m d"], shift: Float[Tensor, "b m d"]
+    x: Float[Tensor, "b n d"], scale: Float[Tensor, "#b #n d"], shift: Float[Tensor, "#b #n d"]
 ) -> Float[Tensor, "b n d"]:
     """Adaptive norm: ``normalise(x) * (1 + scale) + shift`` (Peebles and Xie 2022, arXiv 2212.09748)."""
     return torch.addcmul(shift, normalise(x), 1 + scale)

@@ -75,7 +75,7 @@ class ByteTextEncoder(TextEncoder):
         real = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).to(device)
         x = torch.zeros(*real.shape, self.width, device=device)
         x[real] = self._embed([word for words in cut for word in words]).to(x.dtype)
-        positions = torch.arange(x.shape[1], device=device)[None].expand(x.shape[0], -1)
+        positions = torch.arange(float(x.shape[1]), device=device)[None].expand(x.shape[0], -1)
         turn = rotation(positions, self.layers[0].omega)  # type: ignore[arg-type]
         for layer in self.layers:
             x = layer(x, turn, real)

@@ -258,6 +258,24 @@ def test_shipped_codec_has_one_latent_per_frame(shipped: SeanetAudioCodec) -> No
     assert SHIPPED.stat().st_size < 8_000_000
 
 
+@torch.inference_mode()
+def test_shipped_codec_streams(shipped: SeanetAudioCodec) -> None:
+    waveform = torch.from_numpy(WORLDS["drums"].render(1_000_000, size=16).clip.waveform)[None]
+    codes, state = [], None
+    for piece in waveform.split(2560, dim=-1):
+        code, state = shipped.encode_chunk(piece, state)
+        codes.append(code)
+    assert torch.equal(torch.cat(codes, -1), shipped.encode_codes(waveform))
+    latents = shipped.encode(waveform)
+    sounds, state = [], None
+    for piece in latents.split(4, dim=-1):
+        sound, state = shipped.decode_chunk(piece, state)
+        sounds.append(sound)
+    whole = shipped.decode(latents)
+    assert float(whole.abs().max()) > 0.1
+    torch.testing.assert_close(torch.cat(sounds, -1), whole, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("world", ["bounce", "drums"])
 @torch.inference_mode()
 def test_shipped_codec_keeps_onsets(shipped: SeanetAudioCodec, world: str) -> None:

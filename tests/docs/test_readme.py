@@ -31,7 +31,9 @@ def workplace(tmp_path_factory) -> Path:
 
 def run(arguments: list[str], cwd: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        arguments, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -43,7 +45,9 @@ def test_the_python_example_runs(workplace):
 
 @pytest.mark.slow
 def test_the_avgen_commands_run(workplace):
-    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("avgen ")]
+    lines = [
+        line for block in blocks("sh") for line in block.splitlines() if line.startswith("avgen ")
+    ]
     assert len(lines) >= 4
     for line in lines:
         words = shlex.split(line)[1:]
@@ -56,7 +60,12 @@ def test_the_avgen_commands_run(workplace):
 
 def test_the_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text()
-    targets = {line.split()[1] for block in blocks("sh") for line in block.splitlines() if line.startswith("make ")}
+    targets = {
+        line.split()[1]
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("make ")
+    }
     assert targets == {"demo", "test"}
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 
