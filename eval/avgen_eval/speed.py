@@ -133,7 +133,8 @@ def _peer(config: ModelConfig, batch: int, device: str) -> Callable[[], None]:
         num_layers=config.depth,
         caption_channels=config.text_width,
         vae_scale_factors=(TIME_STRIDE, 16, 16),
-    ).to(device)
+    )
+    model.to(device)
     layout = Layout.of_shapes(
         config, SHAPES, fps=FPS, time_stride=TIME_STRIDE, audio_rate=AUDIO_RATE, duration=DURATION
     )

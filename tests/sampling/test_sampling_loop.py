@@ -167,7 +167,9 @@ def test_codes_are_all_unmasked_at_the_end():
     config = replace(CONFIG, streams=streams)
     net, layout = network(config), replace(LAYOUT, config=config)
     counts = []
-    for state in Sampler(steps=4).run(net.model, layout, text("a"), text(""), generators(0, 1)):
+    for state in Sampler(steps=4).run(
+        net.model, layout, text("a", "b"), text(""), generators(0, 1)
+    ):
         counts.append(int((state.tokens["audio"] == 10).sum()))
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 0
