@@ -29,8 +29,13 @@ def corrupt(
     return function(stream, clean, sigma, given, generator)
 
 
-def clip_loss(stream: StreamConfig, prediction: Tensor, corrupted: Corrupted) -> Tensor:
-    """Loss of each clip ``(B,)``: mean squared velocity error, or mean cross-entropy, over what is scored."""
+def clip_loss(
+    stream: StreamConfig, prediction: Tensor, corrupted: Corrupted, weight: Tensor | None = None
+) -> Tensor:
+    """Loss of each clip ``(B,)``: mean squared velocity error, or mean cross-entropy, over what is scored.
+
+    ``weight`` ``(B, N)`` makes some latents' tokens count more than others.
+    """
     if stream.codebooks:
         flat = F.cross_entropy(
             prediction.float().flatten(0, 2), corrupted.target.flatten(), reduction="none"
@@ -38,7 +43,7 @@ def clip_loss(stream: StreamConfig, prediction: Tensor, corrupted: Corrupted) ->
         loss = flat.view(corrupted.scored.shape)
     else:
         loss = (prediction.float() - corrupted.target).square().mean(-1)
-    scored = corrupted.scored.to(loss)
+    scored = corrupted.scored.to(loss) * (1.0 if weight is None else weight)
     return (loss * scored).flatten(1).sum(1) / scored.flatten(1).sum(1).clamp(min=1)
 
 
@@ -58,3 +63,13 @@ def _mask_codes(
     chance = torch.rand(clean.shape, generator=generator).to(sigma.device)
     masked = (chance < sigma[:, None, None]) & ~given[None, :, None]
     return Corrupted(clean.masked_fill(masked, stream.codebook_size), clean, masked)
+
+
+def detail_weight(clean: Tensor, share: float) -> Tensor:
+    """Weights ``(B, N)`` of mean one: ``share`` of them in proportion to how far a token is from its clip's mean.
+
+    Most of a clip may be background; what differs from it, objects and their colours, would hardly be heard otherwise.
+    """
+    distance = (clean - clean.mean(1, keepdim=True)).square().mean(-1)
+    relative = distance / distance.mean(1, keepdim=True).clamp(min=1e-6)
+    return 1 - share + share * relative

@@ -10,7 +10,7 @@ from avgen import tasks
 from avgen.caption import TimedCaption
 from avgen.data.datamodule import AVBatch
 from avgen.model.layout import Layout, per_token_sigma
-from avgen.objective.corruption import Corrupted, clip_loss, corrupt
+from avgen.objective.corruption import Corrupted, clip_loss, corrupt, detail_weight
 from avgen.objective.sigma import SigmaDistribution
 from avgen.text.base import TextEncoder
 
@@ -44,6 +44,8 @@ class JointObjective:
         sigma: Distribution of noise levels.
         tasks: Weight of each task; tasks that need both streams are skipped where only one is trained.
         weights: Weight of each stream's loss (1 where not named).
+        detail: Share of each stream's loss that is given to tokens by how far they are from the clip's mean (0 where
+            not named; latents only).
         text_dropout: Share of clips without any text, for text guidance.
         time_dropout: Share of clips whose events lose their times, for time guidance.
         exchange_dropout: Share of clips whose streams do not read each other, for cross-modal guidance.
@@ -52,6 +54,7 @@ class JointObjective:
     sigma: SigmaDistribution = field(default_factory=SigmaDistribution)
     tasks: Mapping[str, float] = field(default_factory=lambda: {"t2av": 1.0})
     weights: Mapping[str, float] = field(default_factory=dict)
+    detail: Mapping[str, float] = field(default_factory=dict)
     text_dropout: float = 0.1
     time_dropout: float = 0.1
     exchange_dropout: float = 0.1
@@ -91,7 +94,10 @@ class JointObjective:
             for stream, c in corrupted.items()
         }
         predicted = model(inputs, text, exchange)
-        return self._record(layout, predicted, corrupted, given, sigma, name)
+        detail = {
+            s: detail_weight(clean[s], share) for s, share in self.detail.items() if s in clean
+        }
+        return self._record(layout, predicted, corrupted, detail, given, sigma, name)
 
     def _task(self, layout: Layout, generator: torch.Generator) -> tuple[str, dict[str, Tensor]]:
         names = list(self.tasks)
@@ -108,6 +114,7 @@ class JointObjective:
         layout: Layout,
         predicted: Mapping[str, Tensor],
         corrupted: Mapping[str, Corrupted],
+        detail: Mapping[str, Tensor],
         given: Mapping[str, Tensor],
         sigma: Mapping[str, Tensor],
         task: str,
@@ -116,7 +123,8 @@ class JointObjective:
         for stream, prediction in predicted.items():
             if bool(given[stream].all()):
                 continue
-            per_clip = clip_loss(layout.config.streams[stream], prediction, corrupted[stream])
+            config = layout.config.streams[stream]
+            per_clip = clip_loss(config, prediction, corrupted[stream], detail.get(stream))
             losses[stream] = per_clip.mean()
             sums[stream] = _by_sigma(per_clip.detach(), sigma[stream])
         total = torch.stack(

@@ -75,3 +75,14 @@ def test_files_that_the_documents_name_exist():
         text = (ROOT / document).read_text()
         for target in re.findall(r"\]\(([^)#:]+)\)", text):
             assert (ROOT / target).exists(), f"{document} links to {target}"
+
+
+def test_the_figures_of_the_documents_are_those_of_the_results():
+    from avgen_eval.card import DOCUMENTS, replaced, table
+
+    content = table(ROOT / "eval" / "results")
+    for name in DOCUMENTS:
+        text = (ROOT / name).read_text()
+        assert text == replaced(text, content), f"{name}: run python -m avgen_eval.card"
+    with pytest.raises(ValueError, match="markers"):
+        replaced("no table", content)

@@ -8,7 +8,7 @@ from avgen.data.datamodule import AVBatch
 from avgen.model.bundle import Network
 from avgen.model.config import ModelConfig, StreamConfig
 from avgen.model.layout import Layout
-from avgen.objective.corruption import corrupt
+from avgen.objective.corruption import corrupt, detail_weight
 from avgen.objective.joint import JointObjective
 from avgen.objective.sigma import SigmaDistribution
 
@@ -178,3 +178,24 @@ def test_missing_stream_says_what_to_add():
     data = replace(batch(), audio=None, codes=None)
     with pytest.raises(ValueError, match="no data for stream 'audio'"):
         JointObjective()(network().model, network().text_encoder, layout(), data, generator())
+
+
+def test_detail_weighs_what_differs_from_the_clip_and_keeps_the_mean():
+    clean = torch.zeros(1, 10, 4)
+    clean[0, 3] = 1.0
+    weight = detail_weight(clean, 0.5)
+    assert weight.mean().item() == pytest.approx(1.0)
+    assert weight[0, 3] > 4 * weight[0, 0] > 0
+    assert torch.equal(detail_weight(clean, 0.0), torch.ones(1, 10))
+
+
+def test_detail_changes_the_loss_of_its_stream_only():
+    net = network()
+    with torch.no_grad():
+        net.model.ports["video"].head.weight.normal_(std=0.5)
+    plain, detailed = (
+        JointObjective(detail=d)(net.model, net.text_encoder, layout(), batch(), generator())
+        for d in ({}, {"video": 0.8})
+    )
+    assert plain.streams["audio"] == detailed.streams["audio"]
+    assert plain.streams["video"] != detailed.streams["video"]

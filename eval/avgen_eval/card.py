@@ -1,0 +1,103 @@
+"""The table of figures in README.md and MODEL_CARD.md, written from the committed results.
+
+Run ``python -m avgen_eval.card`` in a checkout after `make figures`; a test holds the documents to it.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+DOCUMENTS = ("README.md", "MODEL_CARD.md")
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+BARS = {
+    "sound_f1_60": ("sound events, F1 at 60 ms", "0.85"),
+    "picture_f1_60": ("picture events, F1 at 60 ms", "0.75"),
+    "objects_visible": ("frames with the described objects and no others", "0.85"),
+    "attribute_colour": ("colour right", "0.95"),
+    "attribute_pad": ("pad right", "0.95"),
+    "offset_abs_median_ms": ("A/V offset by cross-correlation, median size, ms", "30"),
+}
+
+
+def table(results: Path) -> str:
+    """The table as Markdown, from the results of `make figures bench`.
+
+    Raises:
+        FileNotFoundError: A result is missing.
+    """
+    read: dict[str, Any] = {
+        name: json.loads((results / f"{name}.json").read_text())
+        for name in ("worlds-tiny", "worlds-tiny-untimed", "codecs-tiny", "speed")
+    }
+    timed = read["worlds-tiny"]["results"]["generated"]
+    untimed = read["worlds-tiny-untimed"]["results"]["generated"]
+    count = read["worlds-tiny"]["settings"]["count"]
+    lines = [
+        f"Shipped weights on {2 * count} held-out captions ({count} each of `bounce` and `drums`), 64x64,",
+        "2 s, by the worlds' detectors; 95% intervals over clips; the last column is the bar to reach:",
+        "",
+        "| figure | bounce | drums | both | event times removed | bar |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, (label, bar) in BARS.items():
+        cells = [_cell(timed["worlds"][world].get(key)) for world in ("bounce", "drums", "all")]
+        lines.append(
+            f"| {label} | {' | '.join(cells)} | {_cell(untimed['worlds']['all'].get(key))} | {bar} |"
+        )
+    codecs = read["codecs-tiny"]["results"]["codecs"]["worlds"]
+    psnr = ", ".join(
+        f"`{world}` {figures['psnr_db']['value']:.1f}" for world, figures in codecs.items()
+    )
+    step, clip = read["speed"]["training_step"], read["speed"]["generation"]
+    low, high = step["ratio_quartiles"]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Video VAE, PSNR in dB: {psnr}. Audio codec: 90% of onsets move by at most "
+            f"{codecs['bounce']['onset_error_p90_ms']['value']:.1f} ms (`bounce`) and "
+            f"{codecs['drums']['onset_error_p90_ms']['value']:.1f} ms (`drums`).",
+            f"One clip of 2 s takes {clip['clip_seconds_median']:.1f} s "
+            f"(worst {clip['clip_seconds_worst']:.1f}) on {step['threads']} threads. A training step at "
+            f"batch {step['batch']} takes {step['ours_seconds_median']:.2f} s; the same step with "
+            f"diffusers' LTX-2 transformer of equal size {step['ratio_peer_over_ours_median']:.2f} times "
+            f"as long (quartiles {low:.2f} to {high:.2f}).",
+            "Files and commands: `eval/results/`, `make figures bench`.",
+        ]
+    )
+
+
+def update(root: Path) -> None:
+    """Rewrite the tables in the documents of a checkout."""
+    content = table(root / "eval" / "results")
+    for name in DOCUMENTS:
+        path = root / name
+        path.write_text(replaced(path.read_text(), content))
+
+
+def replaced(document: str, content: str) -> str:
+    """The document with what stands between the markers replaced.
+
+    Raises:
+        ValueError: It has no markers.
+    """
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not pattern.search(document):
+        raise ValueError(
+            f"no {BEGIN} ... {END} in the document; put the two markers where the table belongs"
+        )
+    return pattern.sub(lambda _: f"{BEGIN}\n{content}\n{END}", document)
+
+
+def _cell(figure: dict[str, Any] | None) -> str:
+    if not figure or figure["value"] is None:
+        return "n/a"
+    digits = 0 if figure["unit"] == "ms" else 2
+    return (
+        f"{figure['value']:.{digits}f} ({figure['low']:.{digits}f} to {figure['high']:.{digits}f})"
+    )
+
+
+if __name__ == "__main__":
+    update(Path.cwd())
