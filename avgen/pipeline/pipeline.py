@@ -25,7 +25,7 @@ from avgen.sampling.guidance import Guidance
 from avgen.sampling.sampler import Given, Sampler
 from avgen.sampling.solvers import SolverName
 
-DEFAULT_GUIDANCE = Guidance(text=2.0, time=1.0)
+DEFAULT_GUIDANCE = Guidance(text=3.0)
 ProgressCallback = Callable[[int, int], None]
 
 
