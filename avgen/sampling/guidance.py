@@ -6,12 +6,13 @@ without its times. Partner: streams that do not read each other. Rescale: Lin et
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from torch import Tensor
 
 GuiderName = Literal["text", "time", "partner"]
+GUIDERS: tuple[GuiderName, ...] = get_args(GuiderName)
 Scale = float | Mapping[str, float]
 
 
@@ -30,9 +31,6 @@ class Guidance:
     time: Scale = 1.0
     partner: Scale = 1.0
     rescale: float = 0.0
-    names: tuple[GuiderName, ...] = field(
-        default=("text", "time", "partner"), init=False, repr=False
-    )
 
     def scale(self, guider: GuiderName, stream: str) -> float:
         """Scale of a guider for a stream."""
@@ -42,9 +40,7 @@ class Guidance:
     def active(self, streams: Mapping[str, object]) -> list[GuiderName]:
         """Guiders that change at least one of the streams."""
         return [
-            name
-            for name in self.names
-            if any(self.scale(name, stream) != 1.0 for stream in streams)
+            name for name in GUIDERS if any(self.scale(name, stream) != 1.0 for stream in streams)
         ]
 
     def combine(self, stream: str, full: Tensor, weaker: Mapping[GuiderName, Tensor]) -> Tensor:
