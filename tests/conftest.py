@@ -4,6 +4,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("avgen", deadline=None)  # a busy machine is not a failure
+settings.load_profile("avgen")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
