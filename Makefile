@@ -37,6 +37,7 @@ gpu-test: $(VENV)/.ready
 
 gpu-train: $(VENV)/.ready
 	$(BIN)/avgen prep worlds data/worlds --world bounce --world drums --world talker --world engine --count 20000 --workers 8
+	$(BIN)/avgen train fit --config recipes/image.yaml --trainer.max_steps 5000
 	$(BIN)/avgen train fit --config recipes/video.yaml --trainer.max_steps 20000
 	$(BIN)/avgen train fit --config recipes/joint.yaml --trainer.max_steps 40000
 
