@@ -39,10 +39,6 @@ class TextTokens:
             whole = torch.where(rows[:, None, None], whole, self.interval)
         return replace(self, interval=whole)
 
-    def rows(self, index: Tensor) -> "TextTokens":
-        """The captions at ``index``."""
-        return TextTokens(self.states[index], self.interval[index], self.mask[index])
-
 
 class Segment(NamedTuple):
     """One text with its interval in seconds and its track index (0: the whole clip)."""
