@@ -24,7 +24,7 @@ from avgen.data.datamodule import LatentDataModule
 from avgen.data.dataset import LatentDataset, MediaDataset
 from avgen.data.schema import DatasetError, read_info
 
-SECONDS, FRAMES, SIZE = 0.52, 13, 48  # x264 is not deterministic at 32 pixels and below
+SECONDS, FRAMES, SIZE = 0.52, 13, 48
 
 
 def knock_and_flash(duration: float, times: list[float], *, size: int = 24) -> Clip:

@@ -196,3 +196,14 @@ def test_no_drift_over_ten_minutes(tmp_path: Path) -> None:
         for at in range(0, 600 * 16_000, 60 * 16_000)
     ]
     assert max(map(abs, lags)) < 1e-4
+
+
+@pytest.mark.parametrize("size", [16, 24, 48])
+def test_same_clip_gives_the_same_bytes(tmp_path: Path, size: int) -> None:
+    clip = flash_and_beep(Fraction(25), 16_000, [5], 0.8, size)
+    written = set()
+    for i in range(40):  # what lies in memory varies
+        scraps = [np.full(997 * (i + k), k, np.uint8) for k in range(20)]
+        written.add(clip.save(tmp_path / "clip.mp4").read_bytes())
+        del scraps
+    assert len(written) == 1
