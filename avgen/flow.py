@@ -25,11 +25,6 @@ def denoised(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
     return noisy - sigma * velocity
 
 
-def velocity_from_denoised(noisy: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
-    """Inverse of `denoised`; sigma must be positive."""
-    return (noisy - denoised) / sigma
-
-
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
     """Move sigmas towards noise: ``shift * sigma / (1 + (shift - 1) * sigma)``; 1 changes nothing."""
     return shift * sigma / (1 + (shift - 1) * sigma)

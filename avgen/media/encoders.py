@@ -46,7 +46,8 @@ class PictureEncoder:
         self.step = fps.denominator * scale
         self.padding = [(0, size[0] % 2), (0, size[1] % 2), (0, 0)]
         options = {"crf": str(crf), "preset": preset, "bf": "0", "g": str(max(1, round(2 * fps)))}
-        options["mbtree"] = "0"  # with it, x264 makes other bytes of the same small picture now and then
+        # With mbtree, x264 now and then makes other bytes of the same small picture.
+        options["mbtree"] = "0"
         stream = container.add_stream("libx264", rate=fps, options=options)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = size[0] + size[0] % 2, size[1] + size[1] % 2

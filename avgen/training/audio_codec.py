@@ -4,7 +4,6 @@ Shapes: B batch, A audio channels, S waveform samples.
 """
 
 import itertools
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.objective.spectral import log_mel_distance, reconstruction_losses
+from avgen.training.optim import warmup_cosine
 
 
 class AudioCodecTraining(LightningModule):
@@ -25,7 +25,7 @@ class AudioCodecTraining(LightningModule):
 
     Args:
         codec: What to train.
-        learning_rate: Peak of AdamW, after ``warmup_steps``, then a cosine to a fiftieth.
+        learning_rate: Peak of AdamW, after ``warmup_steps``, then a cosine to a hundredth.
         warmup_steps: Steps of linear rise.
         quantise_after: Step at which quantising begins.
         latent_noise: Largest deviation of the noise, in deviations of each latent channel; drawn per example.
@@ -107,15 +107,13 @@ class AudioCodecTraining(LightningModule):
         self.log_dict({f"val/{k}": v for k, v in losses.items()}, batch_size=len(waveform))
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a linear rise and a cosine to a fiftieth over the run."""
+        """AdamW with warm-up and cosine decay over the run."""
         trained = self.codec.decoder if self.decoder_only else self.codec
         optimiser = torch.optim.AdamW(
             trained.parameters(), lr=self.learning_rate, betas=(0.8, 0.99), weight_decay=0.0
         )
         steps = max(1, int(self.trainer.estimated_stepping_batches))
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: cosine_schedule(step, self.warmup_steps, steps)
-        )
+        schedule = warmup_cosine(optimiser, warmup_steps=self.warmup_steps, max_steps=steps)
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
@@ -159,11 +157,3 @@ class AudioCodecTraining(LightningModule):
         noise = torch.randn(latents.shape, generator=generator) * level
         deviation = latents.detach().std(dim=(0, 2), keepdim=True)
         return latents + noise.to(latents) * deviation
-
-
-def cosine_schedule(step: int, warmup_steps: int, steps: int) -> float:
-    """Factor on the learning rate: linear rise, then a cosine to a fiftieth."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    done = min(1.0, (step - warmup_steps) / max(1, steps - warmup_steps))
-    return 0.02 + 0.49 * (1 + math.cos(math.pi * done))

@@ -1,5 +1,6 @@
-"""Optimiser and learning-rate schedule of the network."""
+"""Optimiser of the network, and learning-rate schedules."""
 
+import math
 from collections.abc import Iterable
 
 from torch import nn
@@ -31,5 +32,17 @@ def trapezoid(
         up = (step + 1) / max(1, warmup_steps)
         down = (max_steps - step) / max(1, decay_steps) if max_steps > 0 else 1.0
         return max(0.0, min(1.0, up, down))
+
+    return LambdaLR(optimizer, factor)
+
+
+def warmup_cosine(optimizer: Optimizer, *, warmup_steps: int, max_steps: int) -> LambdaLR:
+    """Linear warm-up, then half a cosine down to a hundredth of the peak."""
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = min((step - warmup_steps) / max(max_steps - warmup_steps, 1), 1.0)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)

@@ -6,7 +6,6 @@ regularisation, after EQ-VAE, arXiv 2502.09509), and the decoder sees latents wi
 """
 
 import itertools
-import math
 from pathlib import Path
 
 import torch
@@ -14,10 +13,10 @@ from jaxtyping import Float
 from lightning import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from avgen.codecs.video_vae import VideoVAE
 from avgen.training.muon import Muon
+from avgen.training.optim import warmup_cosine
 
 
 def psnr(
@@ -38,14 +37,6 @@ def motion_weight(frames: Float[Tensor, "b 3 f h w"], gain: float) -> Float[Tens
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Of a diagonal Gaussian from the unit Gaussian, in nats per latent value."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-
-
-def warmup_cosine(step: int, warmup_steps: int, max_steps: int) -> float:
-    """Factor on the learning rate: linear rise, then half a cosine to 1% of the peak."""
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = min((step - warmup_steps) / max(max_steps - warmup_steps, 1), 1.0)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def split_parameters(vae: VideoVAE) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -147,6 +138,7 @@ class VideoVAETraining(LightningModule):
         """Muon with warm-up and cosine decay over the trainer's ``max_steps``."""
         matrices, others = split_parameters(self.vae)
         optimizer = Muon(matrices, others, lr=self.learning_rate)
-        max_steps = self.trainer.max_steps
-        schedule = LambdaLR(optimizer, lambda s: warmup_cosine(s, self.warmup_steps, max_steps))
+        schedule = warmup_cosine(
+            optimizer, warmup_steps=self.warmup_steps, max_steps=self.trainer.max_steps
+        )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.objective.spectral import log_mel_distance, magnitudes, reconstruction_losses
-from avgen.training.audio_codec import AudioCodecTraining, cosine_schedule
+from avgen.training.audio_codec import AudioCodecTraining
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "audio_codec.yaml"
 QUIET = {
@@ -133,13 +133,6 @@ def test_a_full_scale_sine_has_magnitude_one() -> None:
     time = torch.arange(16_000) / 16_000
     spectrum = magnitudes(torch.sin(2 * torch.pi * 1000 * time)[None, None], 256)
     assert float(spectrum[..., 20].max()) == pytest.approx(1, abs=0.02)
-
-
-def test_learning_rate_rises_then_falls() -> None:
-    factors = [cosine_schedule(step, 10, 100) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1)
-    assert max(factors) == pytest.approx(factors[10]) == pytest.approx(1.0)
-    assert factors[100] == pytest.approx(0.02)
 
 
 def test_recipe_builds_the_codec_with_one_latent_per_frame() -> None:

@@ -20,7 +20,7 @@ from avgen.model.bundle import Network
 from avgen.training.callbacks import peak_flops, step_flops
 from avgen.training.ema import EMA
 from avgen.training.joint import MAX_BAD_STEPS
-from avgen.training.optim import build_optimizer, trapezoid
+from avgen.training.optim import build_optimizer, trapezoid, warmup_cosine
 
 SCRIPT = Path(__file__).parent / "joint_run.py"
 STEPS = 12
@@ -205,14 +205,32 @@ def test_discrete_codes_are_a_setting(data):
     assert training.loss(batch).streams["audio"].item() < 0.9 * before
 
 
-def test_schedule_rises_holds_and_falls():
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = trapezoid(optimizer, warmup_steps=4, decay_steps=5, max_steps=20)
+def rates_of(schedule, steps):
+    """Learning rates of the first steps."""
     rates = []
-    for _ in range(20):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
+    for _ in range(steps):
+        rates.append(schedule.optimizer.param_groups[0]["lr"])
+        schedule.optimizer.step()
         schedule.step()
+    return rates
+
+
+@pytest.fixture
+def optimizer():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+
+
+def test_cosine_rises_then_falls(optimizer):
+    rates = rates_of(warmup_cosine(optimizer, warmup_steps=10, max_steps=100), 120)
+    assert rates[9] == max(rates) == 1
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[55] == pytest.approx(0.505)
+    assert rates[-1] == pytest.approx(0.01)
+
+
+def test_trapezoid_rises_holds_and_falls(optimizer):
+    rates = rates_of(trapezoid(optimizer, warmup_steps=4, decay_steps=5, max_steps=20), 20)
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4:15] == [1.0] * 11
     assert rates[15:] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
