@@ -4,7 +4,8 @@ Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks"
 of updates after Liu et al., "Muon is scalable for LLM training" (arXiv 2502.16982).
 """
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,18 +13,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def orthogonalised(matrix: Float[Tensor, "m n"], iterations: int = 5) -> Float[Tensor, "m n"]:
-    """The nearest half-orthogonal matrix, nearly: Newton-Schulz steps of fifth order in bf16."""
-    x = matrix.bfloat16()
-    tall = x.shape[0] > x.shape[1]
-    if tall:
-        x = x.T
-    x = x / (x.norm() + 1e-7)
+def orthogonalised(
+    matrices: Float[Tensor, "*batch m n"], iterations: int = 5
+) -> Float[Tensor, "*batch m n"]:
+    """The nearest half-orthogonal matrices, nearly: Newton-Schulz steps of fifth order in bf16."""
+    x = matrices.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = (x.mT if tall else x).reshape(-1, *sorted(x.shape[-2:]))
+    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     for _ in range(iterations):
-        gram = x @ x.T
-        mixed = torch.addmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
-        x = torch.addmm(x, mixed, x, beta=3.4445)
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        mixed = torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, mixed, x, beta=3.4445)
+    return (x.mT if tall else x).reshape(matrices.shape).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -62,23 +64,31 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            update = self._update_matrix if group["matrix"] else self._update_other
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    update(weight, weight.grad, self.state[weight], group)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if group["matrix"]:
+                for alike in _by_shape(weights):
+                    self._update_matrices(alike, group)
+            else:
+                for weight in weights:
+                    self._update_other(weight, weight.grad, self.state[weight], group)
         return loss
 
-    def _update_matrix(
-        self, weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    def _update_matrices(self, weights: Sequence[Tensor], group: dict[str, Any]) -> None:
+        """Weights of one shape together: many small products are slow one by one."""
+        directions = torch.stack([self._direction(weight, group) for weight in weights])
+        rms_of_adamw = 0.2 * max(directions.shape[1:]) ** 0.5
+        for weight, update in zip(weights, orthogonalised(directions), strict=True):
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.add_(update.view_as(weight), alpha=-group["lr"] * rms_of_adamw)
+
+    def _direction(self, weight: Tensor, group: dict[str, Any]) -> Tensor:
+        """Nesterov momentum as a matrix."""
+        gradient, state = weight.grad, self.state[weight]
+        assert gradient is not None
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
         velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        matrix = gradient.lerp(velocity, group["momentum"]).flatten(1)
-        rms_of_adamw = 0.2 * max(matrix.shape) ** 0.5
-        weight.mul_(1 - group["lr"] * group["weight_decay"])
-        update = orthogonalised(matrix).view_as(weight)
-        weight.add_(update, alpha=-group["lr"] * rms_of_adamw)
+        return gradient.lerp(velocity, group["momentum"]).flatten(1)
 
     def _update_other(
         self, weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
@@ -92,3 +102,10 @@ class Muon(torch.optim.Optimizer):
         mean = state["mean"] / (1 - first ** state["step"])
         square = state["square"] / (1 - second ** state["step"])
         weight.addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"])
+
+
+def _by_shape(weights: Iterable[Tensor]) -> Iterable[list[Tensor]]:
+    groups: dict[torch.Size, list[Tensor]] = defaultdict(list)
+    for weight in weights:
+        groups[weight.shape].append(weight)
+    return groups.values()
