@@ -1,9 +1,11 @@
+from typing import ClassVar
+
 import pytest
 from avgen_eval.metrics.base import ClipMetric, Field, Values
 
 
 class Doubled(ClipMetric):
-    fields = {"double": Field(unit="ms", better="lower"), "never": Field()}
+    fields: ClassVar = {"double": Field(unit="ms", better="lower"), "never": Field()}
 
     def measure(self, value: float | None) -> Values:
         return {"double": None if value is None else 2 * value, "never": None}
