@@ -1,0 +1,160 @@
+"""From files to clips, integrity first: what is wrong with a file is a finding, never a crash."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from avgen import media
+from avgen.caption import TimedCaption
+from avgen.clip import Clip
+from avgen_eval.harness.manifest import Item
+
+MAX_SKEW = 0.04
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something wrong with a clip.
+
+    Attributes:
+        code: Short name that does not change, such as ``undecodable`` or ``no_audio``.
+        text: What it is, in words, without the folder of the file.
+        fatal: Whether nothing can be measured.
+    """
+
+    code: str
+    text: str
+    fatal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A clip of a manifest as it came out of its files.
+
+    Attributes:
+        clip: None where nothing could be decoded.
+        reference: The clip that it is compared with, if there is one.
+        caption: What was asked for.
+        findings: What is wrong.
+    """
+
+    clip: Clip | None
+    reference: Clip | None = None
+    caption: TimedCaption | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def content_hash(item: Item) -> str:
+    """SHA-256 of the bytes of all files of an item and of its caption; missing files count as empty.
+
+    The same clip under another name has the same hash.
+    """
+    digest = hashlib.sha256()
+    named = (item.video, item.audio, item.reference_video, item.reference_audio, item.caption_file)
+    for path in named:
+        digest.update(_file_hash(path))
+    if item.caption is not None:
+        digest.update(item.caption.to_json().encode())
+    return digest.hexdigest()
+
+
+def decode(item: Item) -> Decoded:
+    """Decode the files of an item; whatever fails is a finding."""
+    findings: list[Finding] = []
+    clip = _clip(item.video, item.audio, findings, "")
+    reference = _clip(item.reference_video, item.reference_audio, findings, "reference ")
+    if clip is None:
+        fatal = Finding(
+            code="nothing", text="neither picture nor sound could be decoded", fatal=True
+        )
+        return Decoded(clip=None, findings=(*findings, fatal))
+    caption = _caption(item, clip, findings)
+    findings += _mismatches(clip, reference)
+    return Decoded(clip=clip, reference=reference, caption=caption, findings=tuple(findings))
+
+
+def _clip(
+    video: Path | None, audio: Path | None, findings: list[Finding], role: str
+) -> Clip | None:
+    picture = _open(video, findings, role)
+    sound = _open(audio, findings, role)
+    if audio is None:
+        return picture
+    if picture is None or picture.frames is None:
+        return sound
+    if sound is None or sound.waveform is None:
+        return picture.replace(waveform=None)
+    return picture.replace(waveform=sound.waveform, sample_rate=sound.sample_rate)
+
+
+def _open(path: Path | None, findings: list[Finding], role: str) -> Clip | None:
+    if path is None:
+        return None
+    if not path.is_file():
+        findings.append(Finding(code="missing", text=f"{role}file {path.name} does not exist"))
+        return None
+    try:
+        return media.read(path)
+    except (ValueError, OSError, MemoryError) as error:
+        told = str(error).replace(str(path), path.name) or type(error).__name__
+        findings.append(Finding(code="undecodable", text=f"{role}{told}"))
+        return None
+
+
+def _caption(item: Item, clip: Clip, findings: list[Finding]) -> TimedCaption | None:
+    if item.caption is not None or item.caption_file is None:
+        return item.caption or clip.caption
+    try:
+        return TimedCaption.open(item.caption_file, clip.duration)
+    except (ValueError, OSError) as error:
+        told = str(error).replace(str(item.caption_file), item.caption_file.name)
+        findings.append(Finding(code="caption", text=f"caption cannot be used: {told}"))
+        return None
+
+
+def _mismatches(clip: Clip, reference: Clip | None) -> list[Finding]:
+    found: list[Finding] = []
+    if clip.frames is None:
+        found.append(Finding(code="no_video", text="no picture"))
+    if clip.waveform is None:
+        found.append(Finding(code="no_audio", text="no sound"))
+    if clip.frames is not None and clip.waveform is not None:
+        sound = Fraction(clip.waveform.shape[1], clip.sample_rate)
+        skew = float(sound - Fraction(len(clip.frames)) / clip.fps)
+        if abs(skew) > MAX_SKEW:
+            side = "longer" if skew > 0 else "shorter"
+            text = f"sound is {1000 * abs(skew):.0f} ms {side} than the picture"
+            found.append(Finding(code="length", text=text))
+    if reference is not None:
+        found += _against_reference(clip, reference)
+    return found
+
+
+def _against_reference(clip: Clip, reference: Clip) -> list[Finding]:
+    found: list[Finding] = []
+    gap = clip.duration - reference.duration
+    if abs(gap) > MAX_SKEW:
+        text = f"{clip.duration:.2f} s long, the reference {reference.duration:.2f} s"
+        found.append(Finding(code="reference_length", text=text))
+    if clip.frames is not None and reference.frames is not None:
+        if clip.fps != reference.fps:
+            text = f"{float(clip.fps):g} fps, the reference {float(reference.fps):g}"
+            found.append(Finding(code="reference_fps", text=text))
+        if clip.frames.shape[1:3] != reference.frames.shape[1:3]:
+            sizes = ["x".join(map(str, c.frames.shape[1:3])) for c in (clip, reference)]  # type: ignore[union-attr]
+            found.append(
+                Finding(code="reference_size", text=f"{sizes[0]} pixels, the reference {sizes[1]}")
+            )
+    return found
+
+
+def _file_hash(path: Path | None) -> bytes:
+    digest = hashlib.sha256()
+    if path is not None and path.is_file():
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return json.dumps([path is not None, digest.hexdigest()]).encode()
