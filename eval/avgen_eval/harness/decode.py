@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from avgen import media
@@ -71,6 +70,7 @@ def decode(item: Item) -> Decoded:
             code="nothing", text="neither picture nor sound could be decoded", fatal=True
         )
         return Decoded(clip=None, findings=(*findings, fatal))
+    findings += _skews(item)
     caption = _caption(item, clip, findings)
     findings += _mismatches(clip, reference)
     return Decoded(clip=clip, reference=reference, caption=caption, findings=tuple(findings))
@@ -115,19 +115,41 @@ def _caption(item: Item, clip: Clip, findings: list[Finding]) -> TimedCaption | 
         return None
 
 
+def _skews(item: Item) -> list[Finding]:
+    """Where picture and sound begin and end apart, by the files' headers (reading fills the shorter one up)."""
+    infos = [_probe(path) for path in (item.video, item.audio or item.video)]
+    picture = infos[0].video if infos[0] else None
+    sound = infos[1].audio if infos[1] else None
+    if picture is None or sound is None:
+        return []
+    found: list[Finding] = []
+    starts = 1000 * (sound.start - picture.start)
+    if item.audio is None and abs(starts) > 1000 * MAX_SKEW:
+        side = "after" if starts > 0 else "before"
+        text = f"sound begins {abs(starts):.0f} ms {side} the picture"
+        found.append(Finding(code="start", text=text))
+    if picture.duration is not None and sound.duration is not None:
+        gap = 1000 * (sound.duration - picture.duration)
+        if abs(gap) > 1000 * MAX_SKEW:
+            side = "longer" if gap > 0 else "shorter"
+            text = f"sound is {abs(gap):.0f} ms {side} than the picture"
+            found.append(Finding(code="length", text=text))
+    return found
+
+
+def _probe(path: Path | None) -> media.MediaInfo | None:
+    try:
+        return media.probe(path) if path is not None else None
+    except (ValueError, OSError, MemoryError):
+        return None  # decoding says why
+
+
 def _mismatches(clip: Clip, reference: Clip | None) -> list[Finding]:
     found: list[Finding] = []
     if clip.frames is None:
         found.append(Finding(code="no_video", text="no picture"))
     if clip.waveform is None:
         found.append(Finding(code="no_audio", text="no sound"))
-    if clip.frames is not None and clip.waveform is not None:
-        sound = Fraction(clip.waveform.shape[1], clip.sample_rate)
-        skew = float(sound - Fraction(len(clip.frames)) / clip.fps)
-        if abs(skew) > MAX_SKEW:
-            side = "longer" if skew > 0 else "shorter"
-            text = f"sound is {1000 * abs(skew):.0f} ms {side} than the picture"
-            found.append(Finding(code="length", text=text))
     if reference is not None:
         found += _against_reference(clip, reference)
     return found

@@ -1,0 +1,90 @@
+import json
+from pathlib import Path
+
+import pytest
+from avgen_eval.harness.manifest import (
+    Item,
+    ManifestError,
+    from_folder,
+    load_items,
+    read_manifest,
+    write_manifest,
+)
+
+from avgen.caption import Event, TimedCaption
+
+CAPTION = TimedCaption(
+    duration_us=1_000_000, text="a ball", events=(Event.at(0.2, 0.3, "hits", "visual"),)
+)
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    items = [
+        Item(
+            id="a/1",
+            prompt="a",
+            video=tmp_path / "clips" / "1.mp4",
+            reference_video=tmp_path / "real.mp4",
+            seed=3,
+            caption=CAPTION,
+            meta={"model": "tiny"},
+        ),
+        Item(id="b", prompt="b", audio=tmp_path / "b.wav", caption_file=tmp_path / "b.vtt"),
+    ]
+    path = write_manifest(tmp_path / "clips.jsonl", items)
+    assert read_manifest(path) == items
+    row = json.loads(path.read_text().splitlines()[0])
+    assert row["video"] == "clips/1.mp4"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("{", r"m.jsonl:2: not JSON"),
+        ('{"video": "x.mp4"}', "needs an object with a text `id`"),
+        ('{"id": "x"}', "names neither `video` nor `audio`"),
+        ('{"id": "x", "video": 3}', "give a path as text"),
+        ('{"id": "x", "video": "x.mp4", "sed": 1}', "unknown field 'sed'"),
+        ('{"id": "first", "video": "x.mp4"}', "is there twice"),
+        ('{"id": "x", "video": "x.mp4", "caption": {"text": 1}}', "m.jsonl:2: caption"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path: Path, line: str, told: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "first", "video": "a.mp4"}\n' + line + "\n")
+    with pytest.raises(ManifestError, match=told):
+        read_manifest(path)
+
+
+def test_empty_and_unreadable_manifests(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n\n")
+    with pytest.raises(ManifestError, match="holds no clips"):
+        read_manifest(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="cannot be read as text"):
+        read_manifest(path)
+    with pytest.raises(ManifestError, match="cannot be read"):
+        read_manifest(tmp_path / "none.jsonl")
+
+
+def test_folder_pairs_by_stem(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.wav", "sub/b.MP4", "sub/b.vtt", "c.wav", "notes.txt"):
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.mp4").write_bytes(b"x")
+    items = {item.id: item for item in load_items(tmp_path / "out", tmp_path / "real")}
+    assert list(items) == ["a", "c", "sub/b"]
+    assert items["a"].audio == tmp_path / "out" / "a.wav"
+    assert items["a"].reference_video == tmp_path / "real" / "a.mp4"
+    assert items["c"].video is None
+    assert items["sub/b"].caption_file == tmp_path / "out" / "sub" / "b.vtt"
+
+
+def test_folder_without_clips(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="holds no clips"):
+        from_folder(tmp_path)
+    with pytest.raises(ManifestError, match="no such folder"):
+        from_folder(tmp_path / "none")
