@@ -45,7 +45,10 @@ class ExtractCache:
     def get(self, content: str, signature: str) -> Extract | None:
         """The extract, or None where there is none (or a damaged one)."""
         try:
-            with np.load(self.path(content, signature), allow_pickle=False) as stored:
+            with (
+                self.path(content, signature).open("rb") as file,
+                np.load(file, allow_pickle=False) as stored,
+            ):
                 arrays = {name: stored[name] for name in stored.files if name != _VALUES}
                 values = json.loads(stored[_VALUES].tobytes())
         except FileNotFoundError:

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from avgen_eval.harness import extract as module
+from avgen_eval.harness.cache import Extract, ExtractCache
+from avgen_eval.harness.extract import Extraction
+from avgen_eval.harness.extractors import Integrity, PictureEvents, SoundEvents, stored_motion
+from avgen_eval.harness.manifest import Item
+from avgen_eval.motion import picture_impacts
+from deadly import Deadly, Failing
+from eval_media import flash_and_beep
+
+EVENTS = (SoundEvents(), PictureEvents())
+
+
+def items(folder: Path, lengths: tuple[int, ...]) -> list[Item]:
+    made = []
+    for length in lengths:
+        clip = flash_and_beep((2, 8))
+        assert clip.frames is not None
+        assert clip.waveform is not None
+        short = clip.replace(
+            frames=clip.frames[:length], waveform=clip.waveform[:, : length * 640], caption=None
+        )
+        made.append(
+            Item(id=str(length), prompt=str(length), video=short.save(folder / f"{length}.mp4"))
+        )
+    return made
+
+
+def test_extracts_are_stored_and_not_made_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extraction = Extraction(extractors=EVENTS, cache=tmp_path / "cache")
+    first = extraction.run_all(items(tmp_path, (20, 30)))
+    cache = ExtractCache(tmp_path / "cache")
+    stored = cache.get(first[0].content, PictureEvents().signature)
+    assert stored is not None
+    assert stored.arrays["times"] == pytest.approx(picture_impacts(stored_motion(stored)))
+    assert stored.arrays["times"] == pytest.approx([0.08, 0.32], abs=0.02)
+    about = cache.get(first[1].content, Integrity().signature)
+    assert about is not None
+    assert about.values["num_frames"] == 30
+    assert about.values["findings"] == []
+
+    def refuse(item: Item) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(module, "decode", refuse)
+    assert extraction.run_all(items(tmp_path, (20, 30))) == first
+
+
+def test_damaged_extract_is_made_again(tmp_path: Path) -> None:
+    extraction = Extraction(extractors=EVENTS, cache=tmp_path / "cache")
+    made = extraction.run_all(items(tmp_path, (20,)))[0]
+    cache = ExtractCache(tmp_path / "cache")
+    path = cache.path(made.content, SoundEvents().signature)
+    whole = path.read_bytes()
+    for damage in (whole[:50], b"", whole[: len(whole) // 2]):
+        path.write_bytes(damage)
+        assert cache.get(made.content, SoundEvents().signature) is None
+        extraction.run(made.item)
+        assert cache.get(made.content, SoundEvents().signature) is not None
+
+
+def test_missing_stream_is_not_an_error(tmp_path: Path) -> None:
+    clip = flash_and_beep().replace(waveform=None)
+    item = Item(id="x", prompt="x", video=clip.save(tmp_path / "x.mp4"))
+    made = Extraction(extractors=EVENTS, cache=tmp_path / "cache").run(item)
+    assert made.errors == {}
+    stored = ExtractCache(tmp_path / "cache").get(made.content, SoundEvents().signature)
+    assert stored is not None
+    assert stored.values == {"not_applicable": True}
+
+
+def test_error_of_an_extractor_is_told(tmp_path: Path) -> None:
+    made = Extraction(extractors=(Failing(), SoundEvents()), cache=tmp_path / "cache").run_all(
+        items(tmp_path, (20,))
+    )
+    assert made[0].errors == {"failing": "ZeroDivisionError: by nothing"}
+
+
+def test_clip_that_kills_its_process_is_isolated(tmp_path: Path) -> None:
+    extraction = Extraction(extractors=(Deadly(),), cache=tmp_path / "cache")
+    ticks: list[int] = []
+    made = extraction.run_all(items(tmp_path, (10, 13, 16, 19)), workers=2, progress=ticks.append)
+    assert [bool(m.errors) for m in made] == [False, True, False, False]
+    assert "ended the process" in made[1].errors["integrity"]
+    assert sum(ticks) == 4
+
+
+def test_workers_and_one_process_store_the_same(tmp_path: Path) -> None:
+    clips = items(tmp_path, (20, 25))
+    for folder, workers in (("one", 0), ("two", 2)):
+        Extraction(extractors=EVENTS, cache=tmp_path / folder).run_all(clips, workers=workers)
+    for path in sorted((tmp_path / "one").rglob("*.npz")):
+        other = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        with np.load(path) as a, np.load(other) as b:
+            assert all(np.array_equal(a[name], b[name]) for name in a.files)
+
+
+def test_cache_keeps_arrays_and_values(tmp_path: Path) -> None:
+    cache = ExtractCache(tmp_path)
+    extract = Extract(arrays={"a": np.arange(3.0)}, values={"x": None, "y": [1, "z"]})
+    cache.put("00ff", "s-v1", extract)
+    back = cache.get("00ff", "s-v1")
+    assert back is not None
+    assert back.values == extract.values
+    assert np.array_equal(back.arrays["a"], extract.arrays["a"])
+    assert cache.get("00ff", "s-v2") is None
