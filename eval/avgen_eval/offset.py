@@ -78,7 +78,7 @@ def measure_offset(
     distinctness = float(np.clip(1 - second / peak, 0, 1))
     peak = min(1.0, peak)
     confidence = peak * distinctness**0.05
-    lag_ms = 1000 * GRID * (best - reach + _parabola(correlation, best))
+    lag_ms = 1000 * GRID * (best - reach + vertex(correlation, best))
     return Offset(
         offset_ms=lag_ms if confidence >= min_confidence else None,
         confidence=confidence,
@@ -105,7 +105,7 @@ def _second_peak(correlation: np.ndarray, best: int) -> float:
     return float(correlation[far].max(initial=0.0))
 
 
-def _parabola(values: np.ndarray, index: int) -> float:
+def vertex(values: np.ndarray, index: int) -> float:
     """Vertex of the parabola through a maximum and its neighbours, relative to ``index``."""
     if index in (0, len(values) - 1):
         return 0.0

@@ -11,6 +11,10 @@ import numpy as np
 from avgen.data.schema import atomic
 
 _VALUES = "values.json"
+ERROR = "error"
+"""Value of an extract that says why its extractor failed."""
+NOT_APPLICABLE = "not_applicable"
+"""Value of an extract of a clip that lacks the stream which is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ class Finding:
 
     Attributes:
         code: Short name that does not change, such as ``undecodable`` or ``no_audio``.
-        text: What it is, in words, without the folder of the file.
+        text: What it is, in words, without the name of the file.
         fatal: Whether nothing can be measured.
     """
 
@@ -94,13 +94,12 @@ def _open(path: Path | None, findings: list[Finding], role: str) -> Clip | None:
     if path is None:
         return None
     if not path.is_file():
-        findings.append(Finding(code="missing", text=f"{role}file {path.name} does not exist"))
+        findings.append(Finding(code="missing", text=f"{role}file does not exist"))
         return None
     try:
         return media.read(path)
     except (ValueError, OSError, MemoryError) as error:
-        told = str(error).replace(str(path), path.name) or type(error).__name__
-        findings.append(Finding(code="undecodable", text=f"{role}{told}"))
+        findings.append(Finding(code="undecodable", text=f"{role}{_told(error, path)}"))
         return None
 
 
@@ -110,9 +109,19 @@ def _caption(item: Item, clip: Clip, findings: list[Finding]) -> TimedCaption | 
     try:
         return TimedCaption.open(item.caption_file, clip.duration)
     except (ValueError, OSError) as error:
-        told = str(error).replace(str(item.caption_file), item.caption_file.name)
-        findings.append(Finding(code="caption", text=f"caption cannot be used: {told}"))
+        text = f"caption cannot be used: {_told(error, item.caption_file)}"
+        findings.append(Finding(code="caption", text=text))
         return None
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """What went wrong without the name of the file: another one with the same content shares it."""
+    if isinstance(error, media.MediaError):
+        return f"{error.problem}; {error.fix}"
+    text = str(error)
+    for name in (f"{path}: ", f"{path.name}: ", str(path)):
+        text = text.replace(name, "")
+    return text or type(error).__name__
 
 
 def _skews(item: Item) -> list[Finding]:

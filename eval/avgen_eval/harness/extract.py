@@ -2,32 +2,18 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from avgen_eval.harness.cache import Extract, ExtractCache
+from avgen_eval.harness.cache import ERROR, NOT_APPLICABLE, Extract, ExtractCache
 from avgen_eval.harness.decode import Decoded, content_hash, decode
 from avgen_eval.harness.extractors import Extractor, Integrity
 from avgen_eval.harness.manifest import Item
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extracted:
-    """What is known of one item after extraction.
-
-    Attributes:
-        item: The item.
-        content: Hash of its files.
-        errors: By extractor, why it gave nothing; ``integrity`` holds what stopped everything.
-    """
-
-    item: Item
-    content: str
-    errors: dict[str, str]
+KILLED = "decoding or measuring it ended the process (out of memory, or a fault in a library)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,34 +21,29 @@ class Extraction:
     """Settings of an extraction; picklable.
 
     Attributes:
-        extractors: What to measure; `Integrity` is always measured first.
+        extractors: What to measure; `Integrity` is always measured too.
         cache: Folder of the extracts.
     """
 
     extractors: tuple[Extractor, ...]
     cache: Path
 
-    def run(self, item: Item) -> Extracted:
-        """Measure what the cache lacks of one item."""
+    def run(self, item: Item) -> None:
+        """Measure what the cache lacks of one item; an extractor that fails leaves its error there."""
         content, cache = content_hash(item), ExtractCache(self.cache)
         wanted = (Integrity(), *self.extractors)
-        missing = [e for e in wanted if cache.get(content, e.signature) is None]
-        if not missing:
-            return Extracted(item=item, content=content, errors={})
-        decoded = decode(item)
-        errors: dict[str, str] = {}
-        for extractor in missing:
-            error = _run_one(extractor, decoded, content, cache)
-            if error:
-                errors[extractor.name] = error
-        return Extracted(item=item, content=content, errors=errors)
+        missing = [e for e in wanted if _is_missing(cache.get(content, e.signature))]
+        if missing:
+            decoded = decode(item)
+            for extractor in missing:
+                cache.put(content, extractor.signature, _extract(extractor, decoded))
 
     def run_all(
         self, items: Sequence[Item], *, workers: int = 0, progress: Progress | None = None
-    ) -> list[Extracted]:
-        """Measure all items, in their order.
+    ) -> None:
+        """Measure all items.
 
-        A file that kills a worker process is found by running what was under way one by one, and is reported; the
+        A file that kills a worker process is found by running what was under way one by one, and its error is kept; the
         others are not harmed.
 
         Args:
@@ -72,52 +53,50 @@ class Extraction:
         """
         report = progress or (lambda _: None)
         if workers < 1:
-            return [_counted(self.run(item), report) for item in items]
-        done: dict[int, Extracted] = {}
-        for index, result in self._run_in_pool(dict(enumerate(items)), workers):
-            done[index] = _counted(result, report)
-        for index in range(len(items)):
-            if index not in done:
-                done[index] = _counted(self._run_alone(items[index]), report)
-        return [done[index] for index in range(len(items))]
+            for item in items:
+                self.run(item)
+                report(1)
+            return
+        left = dict(enumerate(items))
+        for index in self._run_in_pool(items, workers):
+            del left[index]
+            report(1)
+        for item in left.values():
+            self._run_alone(item)
+            report(1)
 
-    def _run_in_pool(self, items: dict[int, Item], workers: int) -> Iterator[tuple[int, Extracted]]:
-        """Results until all are there or a worker dies."""
+    def _run_in_pool(self, items: Sequence[Item], workers: int) -> Iterator[int]:
+        """Indices of what is done, until all are or a worker dies."""
         with _pool(workers) as pool:
-            futures: dict[Future[Extracted], int] = {
-                pool.submit(self.run, item): index for index, item in items.items()
-            }
+            futures = {pool.submit(self.run, item): index for index, item in enumerate(items)}
             for future in as_completed(futures):
                 try:
-                    yield futures[future], future.result()
+                    future.result()
                 except BrokenProcessPool:
                     continue
+                yield futures[future]
 
-    def _run_alone(self, item: Item) -> Extracted:
+    def _run_alone(self, item: Item) -> None:
         with _pool(1) as pool:
             try:
-                return pool.submit(self.run, item).result()
+                pool.submit(self.run, item).result()
             except BrokenProcessPool:
-                reason = "decoding or measuring it ended the process (out of memory, or a fault in a library)"
-                return Extracted(item=item, content="", errors={Integrity.name: reason})
+                error = Extract(values={ERROR: KILLED})
+                ExtractCache(self.cache).put(content_hash(item), Integrity().signature, error)
 
 
-def _run_one(
-    extractor: Extractor, decoded: Decoded, content: str, cache: ExtractCache
-) -> str | None:
+def _is_missing(extract: Extract | None) -> bool:
+    """Errors are tried again: they may have been of that moment."""
+    return extract is None or ERROR in extract.values
+
+
+def _extract(extractor: Extractor, decoded: Decoded) -> Extract:
     if not extractor.applies(decoded):
-        cache.put(content, extractor.signature, Extract(values={"not_applicable": True}))
-        return None
+        return Extract(values={NOT_APPLICABLE: True})
     try:
-        cache.put(content, extractor.signature, extractor.run(decoded))
+        return extractor.run(decoded)
     except Exception as error:  # one clip must never end a run
-        return f"{type(error).__name__}: {error}"
-    return None
-
-
-def _counted(result: Extracted, report: Progress) -> Extracted:
-    report(1)
-    return result
+        return Extract(values={ERROR: f"{type(error).__name__}: {error}"})
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

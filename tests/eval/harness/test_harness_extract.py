@@ -3,15 +3,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avgen_eval.harness import extract as module
-from avgen_eval.harness.cache import Extract, ExtractCache
-from avgen_eval.harness.extract import Extraction
-from avgen_eval.harness.extractors import Integrity, PictureEvents, SoundEvents, stored_motion
+from avgen_eval.harness.cache import ERROR, NOT_APPLICABLE, Extract, ExtractCache
+from avgen_eval.harness.decode import content_hash
+from avgen_eval.harness.extract import KILLED, Extraction
+from avgen_eval.harness.extractors import (
+    Extractor,
+    Integrity,
+    PictureEvents,
+    SoundEvents,
+    stored_motion,
+)
 from avgen_eval.harness.manifest import Item
 from avgen_eval.motion import picture_impacts
 from deadly import Deadly, Failing
 from eval_media import flash_and_beep
 
 EVENTS = (SoundEvents(), PictureEvents())
+
+
+def extract_of(extraction: Extraction, item: Item, extractor: Extractor) -> Extract | None:
+    return ExtractCache(extraction.cache).get(content_hash(item), extractor.signature)
 
 
 def items(folder: Path, lengths: tuple[int, ...]) -> list[Item]:
@@ -33,13 +44,13 @@ def test_extracts_are_stored_and_not_made_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     extraction = Extraction(extractors=EVENTS, cache=tmp_path / "cache")
-    first = extraction.run_all(items(tmp_path, (20, 30)))
-    cache = ExtractCache(tmp_path / "cache")
-    stored = cache.get(first[0].content, PictureEvents().signature)
+    clips = items(tmp_path, (20, 30))
+    extraction.run_all(clips)
+    stored = extract_of(extraction, clips[0], PictureEvents())
     assert stored is not None
     assert stored.arrays["times"] == pytest.approx(picture_impacts(stored_motion(stored)))
     assert stored.arrays["times"] == pytest.approx([0.08, 0.32], abs=0.02)
-    about = cache.get(first[1].content, Integrity().signature)
+    about = extract_of(extraction, clips[1], Integrity())
     assert about is not None
     assert about.values["num_frames"] == 30
     assert about.values["findings"] == []
@@ -48,45 +59,50 @@ def test_extracts_are_stored_and_not_made_twice(
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(module, "decode", refuse)
-    assert extraction.run_all(items(tmp_path, (20, 30))) == first
+    extraction.run_all(clips)
 
 
 def test_damaged_extract_is_made_again(tmp_path: Path) -> None:
     extraction = Extraction(extractors=EVENTS, cache=tmp_path / "cache")
-    made = extraction.run_all(items(tmp_path, (20,)))[0]
+    item = items(tmp_path, (20,))[0]
+    extraction.run(item)
     cache = ExtractCache(tmp_path / "cache")
-    path = cache.path(made.content, SoundEvents().signature)
+    path = cache.path(content_hash(item), SoundEvents().signature)
     whole = path.read_bytes()
     for damage in (whole[:50], b"", whole[: len(whole) // 2]):
         path.write_bytes(damage)
-        assert cache.get(made.content, SoundEvents().signature) is None
-        extraction.run(made.item)
-        assert cache.get(made.content, SoundEvents().signature) is not None
+        assert extract_of(extraction, item, SoundEvents()) is None
+        extraction.run(item)
+        assert extract_of(extraction, item, SoundEvents()) is not None
 
 
 def test_missing_stream_is_not_an_error(tmp_path: Path) -> None:
     clip = flash_and_beep().replace(waveform=None)
     item = Item(id="x", prompt="x", video=clip.save(tmp_path / "x.mp4"))
-    made = Extraction(extractors=EVENTS, cache=tmp_path / "cache").run(item)
-    assert made.errors == {}
-    stored = ExtractCache(tmp_path / "cache").get(made.content, SoundEvents().signature)
+    extraction = Extraction(extractors=EVENTS, cache=tmp_path / "cache")
+    extraction.run(item)
+    stored = extract_of(extraction, item, SoundEvents())
     assert stored is not None
-    assert stored.values == {"not_applicable": True}
+    assert stored.values == {NOT_APPLICABLE: True}
 
 
-def test_error_of_an_extractor_is_told(tmp_path: Path) -> None:
-    made = Extraction(extractors=(Failing(), SoundEvents()), cache=tmp_path / "cache").run_all(
-        items(tmp_path, (20,))
-    )
-    assert made[0].errors == {"failing": "ZeroDivisionError: by nothing"}
+def test_error_of_an_extractor_is_kept(tmp_path: Path) -> None:
+    extraction = Extraction(extractors=(Failing(), SoundEvents()), cache=tmp_path / "cache")
+    clips = items(tmp_path, (20,))
+    extraction.run_all(clips)
+    stored = extract_of(extraction, clips[0], Failing())
+    assert stored is not None
+    assert stored.values == {ERROR: "ZeroDivisionError: by nothing"}
 
 
 def test_clip_that_kills_its_process_is_isolated(tmp_path: Path) -> None:
     extraction = Extraction(extractors=(Deadly(),), cache=tmp_path / "cache")
     ticks: list[int] = []
-    made = extraction.run_all(items(tmp_path, (10, 13, 16, 19)), workers=2, progress=ticks.append)
-    assert [bool(m.errors) for m in made] == [False, True, False, False]
-    assert "ended the process" in made[1].errors["integrity"]
+    clips = items(tmp_path, (10, 13, 16, 19))
+    extraction.run_all(clips, workers=2, progress=ticks.append)
+    about = [extract_of(extraction, clip, Integrity()) for clip in clips]
+    errors = [a.values.get(ERROR) for a in about if a is not None]
+    assert errors == [None, KILLED, None, None]
     assert sum(ticks) == 4
 
 

@@ -1,0 +1,128 @@
+"""Two runs side by side: paired by prompt, and refused where their signatures differ."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from avgen_eval.harness.result import Result, ResultError
+from avgen_eval.statistics import Comparison, benjamini_hochberg, compare, holm, prompt_means
+
+Correction = Literal["holm", "bh", "none"]
+_CORRECTIONS = {"holm": holm, "bh": benjamini_hochberg, "none": list}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One value of two runs.
+
+    Attributes:
+        id: Of the figure.
+        unit: Of the values.
+        better: Direction; ``lower`` is taken of the size where the value has a target.
+        baseline: Mean of the baseline over its clips.
+        candidate: Mean of the candidate over its clips.
+        comparison: None where it could not be compared.
+        p_corrected: p-value after the correction over all rows.
+        reason: Why it could not be compared.
+    """
+
+    id: str
+    unit: str
+    better: str
+    baseline: float | None
+    candidate: float | None
+    comparison: Comparison | None
+    p_corrected: float | None = None
+    reason: str = ""
+
+
+def compare_runs(
+    baseline: Result,
+    candidate: Result,
+    *,
+    correction: Correction = "holm",
+    only: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Row]:
+    """Every value that both runs have and that has a direction.
+
+    Values without a direction are descriptions and are left out; so are values of sets, which have no pairs.
+
+    Args:
+        baseline: What is compared with.
+        candidate: What is compared.
+        correction: For the number of comparisons: ``holm`` (few claims), ``bh`` (a search), ``none``.
+        only: Ids or beginnings of ids to compare; all if empty.
+        seed: Of resampling.
+
+    Raises:
+        ResultError: Signatures differ, the runs share no value, or no prompt.
+    """
+    shared = [
+        name
+        for name, figure in candidate.figures.items()
+        if name in baseline.figures
+        and figure.better in ("higher", "lower")
+        and (not only or any(name == o or name.startswith(f"{o}.") for o in only))
+        and any(name in record.values for record in candidate.records[:1])
+    ]
+    if not shared:
+        raise ResultError(
+            f"{baseline.name} and {candidate.name} share no value that has a direction"
+        )
+    check_signatures([baseline, candidate], shared)
+    generator = np.random.default_rng(seed)
+    rows = [_row(name, baseline, candidate, generator) for name in shared]
+    tested = [row for row in rows if row.comparison is not None]
+    corrected = _CORRECTIONS[correction]([row.comparison.p_value for row in tested])  # type: ignore[union-attr]
+    by_id = dict(zip((row.id for row in tested), corrected, strict=True))
+    return [Row(**{**vars(row), "p_corrected": by_id.get(row.id)}) for row in rows]
+
+
+def check_signatures(results: Sequence[Result], names: Sequence[str]) -> None:
+    """Refuse to put figures side by side that were not measured alike.
+
+    Raises:
+        ResultError: Names the first value whose signatures differ, and the parts that do.
+    """
+    for name in names:
+        figures = {r.name: r.figures[name] for r in results if name in r.figures}
+        # A value that no clip of a run had has no conditions to speak of.
+        signatures = {run: f.signature for run, f in figures.items() if f.status == "ok"}
+        if len(set(signatures.values())) > 1:
+            parts = [set(signature.split("|")) for signature in signatures.values()]
+            common = set.intersection(*parts)
+            told = "; ".join(
+                f"{run}: {', '.join(sorted(set(signature.split('|')) - common)) or 'nothing more'}"
+                for run, signature in signatures.items()
+            )
+            raise ResultError(
+                f"{name} was not measured alike, so the runs cannot be ranked by it ({told}); "
+                "measure both with one version on clips of one rate and size, or leave it out with --only"
+            )
+
+
+def _row(name: str, baseline: Result, candidate: Result, generator: np.random.Generator) -> Row:
+    figure = candidate.figures[name]
+    means = [
+        prompt_means([r.values[name] for r in run.records], [r.prompt for r in run.records])
+        for run in (candidate, baseline)
+    ]
+    found, reason = None, ""
+    try:
+        found = compare(means[0], means[1], generator, better=figure.better)  # type: ignore[arg-type]
+        reason = "" if found else "no clip of a run has it"
+    except ValueError as error:
+        if means[0] and means[1]:
+            raise ResultError(f"{name}: {error}") from error
+    return Row(
+        id=name,
+        unit=figure.unit,
+        better=figure.better,
+        baseline=baseline.figures[name].value,
+        candidate=figure.value,
+        comparison=found,
+        reason=reason,
+    )

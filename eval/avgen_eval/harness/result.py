@@ -1,0 +1,146 @@
+"""Results on disk: a JSON file for people and comparisons, and a Parquet file with one row per clip."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avgen_eval.harness.score import Figure, Record, Scores
+from avgen_eval.harness.suite import Suite
+from avgen_eval.results import provenance, write_json
+
+KIND = "avgen.eval.run/1"
+RECORDS = "records.parquet"
+
+
+class ResultError(ValueError):
+    """A result that cannot be read or compared; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run measured, as read back.
+
+    Attributes:
+        path: The JSON file.
+        name: Label of the run.
+        content: Everything in the JSON file.
+        figures: By id.
+        records: One per clip.
+    """
+
+    path: Path
+    name: str
+    content: dict[str, Any]
+    figures: dict[str, Figure]
+    records: list[Record]
+
+
+def write_result(
+    folder: Path,
+    name: str,
+    source: str,
+    suite: Suite,
+    scores: Scores,
+    weights: dict[str, str] | None = None,
+) -> Path:
+    """Write ``result.json`` and ``records.parquet`` into a folder.
+
+    Args:
+        folder: Made if it does not exist.
+        name: Label of the run.
+        source: Where the clips came from, for people.
+        suite: What was measured.
+        scores: What came out.
+        weights: Hashes of the weights used, by metric.
+    """
+    records = scores.records
+    failed = [record for record in records if record.failed]
+    content = {
+        "kind": KIND,
+        "name": name,
+        "suite": {"name": suite.name, "version": suite.version},
+        "data": {
+            "source": source,
+            "num_expected": len(records),
+            "num_scored": len(records) - len(failed),
+            "num_failed": len(failed),
+            "failures": [{"id": record.id, "reason": record.failed} for record in failed],
+            "num_prompts": len({record.prompt for record in records}),
+            "num_with_findings": sum(bool(record.findings) for record in records),
+            "findings": dict(
+                Counter(text for record in records for text in record.findings).most_common(50)
+            ),
+            "conditions": scores.conditions,
+        },
+        "environment": provenance(),
+        "weights": weights or {},
+        "figures": [figure.to_dict() for figure in scores.figures],
+        "records": RECORDS,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(_table(records), folder / RECORDS)
+    return write_json(folder / "result.json", content)
+
+
+def read_result(path: str | Path) -> Result:
+    """Read a result from its JSON file or its folder.
+
+    Raises:
+        ResultError: It is no result, is of a newer version, or its records are missing.
+    """
+    path = Path(path)
+    path = path / "result.json" if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{path}: cannot be read as JSON: {error}") from error
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if kind != KIND:
+        raise ResultError(
+            f"{path}: is of kind {kind!r}, not {KIND!r}; give what `avgen eval run` wrote"
+        )
+    try:
+        rows = pq.read_table(path.parent / content["records"]).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ResultError(f"{path}: its records cannot be read: {error}") from error
+    figures = [Figure(**figure) for figure in content["figures"]]
+    return Result(
+        path=path,
+        name=content["name"],
+        content=content,
+        figures={figure.id: figure for figure in figures},
+        records=[_record(row) for row in rows],
+    )
+
+
+def _table(records: list[Record]) -> pa.Table:
+    """Columns ``id``, ``prompt``, ``seed``, ``failed``, ``findings``, ``skipped``, then one per value."""
+    fixed = {
+        "id": pa.array([r.id for r in records], pa.string()),
+        "prompt": pa.array([r.prompt for r in records], pa.string()),
+        "seed": pa.array([r.seed for r in records], pa.int64()),
+        "failed": pa.array([r.failed for r in records], pa.string()),
+        "findings": pa.array([list(r.findings) for r in records], pa.list_(pa.string())),
+        "skipped": pa.array([json.dumps(r.skipped) for r in records], pa.string()),
+    }
+    names = list(records[0].values) if records else []
+    values = {name: pa.array([r.values[name] for r in records], pa.float64()) for name in names}
+    return pa.table(fixed | values)
+
+
+def _record(row: dict[str, Any]) -> Record:
+    fixed = ("id", "prompt", "seed", "failed", "findings", "skipped")
+    return Record(
+        id=row["id"],
+        prompt=row["prompt"],
+        seed=row["seed"],
+        failed=row["failed"],
+        findings=tuple(row["findings"]),
+        values={key: value for key, value in row.items() if key not in fixed},
+        skipped=json.loads(row["skipped"]),
+    )
