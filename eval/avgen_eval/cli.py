@@ -13,6 +13,7 @@ HARNESS = ("run", "extract", "score", "compare", "ls", "validate")
 USAGE = """avgen eval CLIPS... [--json FILE] [--report FILE] [--strict]
        avgen eval worlds [--weights NAME] [--world NAME]... [--reference] [options]
        avgen eval codecs [--weights NAME] [--world NAME]... [options]
+       avgen eval selftest [--count N] [--json FILE]
        avgen eval run | extract | score | compare | ls | validate (see avgen eval VERB --help)"""
 DESCRIPTION = "Measure when things are heard and seen in clips, against when they were asked for."
 
@@ -23,6 +24,10 @@ def main(argv: list[str]) -> int:
         from avgen_eval.cli_suites import run
 
         return run(argv[0], argv[1:])
+    if argv and argv[0] == "selftest":
+        from avgen_eval.selftest.command import main as run_selftest
+
+        return run_selftest(argv[1:])
     if argv and argv[0] in HARNESS:
         from avgen_eval.harness.cli import run as run_harness
 

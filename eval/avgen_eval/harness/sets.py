@@ -124,11 +124,11 @@ class Distribution(SetScorer):
             note = "; ".join(report.notes)
             values["frechet"] = SetValue(
                 value=report.value,
-                low=report.spread.low,
-                high=report.spread.high,
+                low=report.interval[0],
+                high=report.interval[1],
                 floor=report.floor,
                 num=num,
-                note=f"spread and floor are of halves; {note}".rstrip("; "),
+                note=f"the floor is of halves; {note}".rstrip("; "),
             )
         if num < 10 or len(reference) < 10:
             raise UnmeasurableError(

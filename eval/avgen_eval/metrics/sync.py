@@ -22,6 +22,8 @@ from avgen_eval.offset import MIN_CONFIDENCE, Offset, measure_offset
 from avgen_eval.onsets import Curve, onset_train
 
 NUM_SHIFTS = 200
+GRADED_MS = (20, 40, 60, 80, 100, 120)
+"""Windows of `graded_f1`."""
 DETECTABLE_MS = (-45.0, 125.0)
 ACCEPTABLE_MS = (-90.0, 185.0)
 """Windows of ITU-R BT.1359-1 (1998) with the sign turned: there +45 ms and +90 ms is sound that is *early*."""
@@ -95,6 +97,21 @@ def chance_corrected_f1(
     return ChanceCorrected(f1=f1, chance=chance, corrected=f1 - chance, z=z)
 
 
+def graded_f1(
+    sound_times: Sequence[float], picture_times: Sequence[float], duration: float
+) -> float | None:
+    """Mean of the chance-corrected F1 over windows of 20 to 120 ms: an event that is nearer counts more.
+
+    A single window is blind to shifts within it. After the mean over thresholds of detection in pictures (Lin et al.
+    2014, arXiv 1405.0312). None where there is neither sound nor impact.
+    """
+    scores = [
+        chance_corrected_f1(sound_times, picture_times, duration, window) for window in GRADED_MS
+    ]
+    known = [score.corrected for score in scores if score is not None]
+    return sum(known) / len(known) if known else None
+
+
 def count_matches(first: Sequence[float], second: Sequence[float], window: float) -> int:
     """How many pairs `avgen_eval.events.match_events` finds between two *sorted* lists, in linear time.
 
@@ -164,6 +181,7 @@ class SyncMetric(ClipMetric):
 
     Values per window of 60 and 120 ms: ``precision`` (of the sounds, how many have an impact), ``recall`` (of the
     impacts, how many have a sound), ``f1``, and of `chance_corrected_f1` ``f1_chance``, ``f1_corrected`` and ``f1_z``.
+    ``f1_graded_corrected`` is `graded_f1`.
     ``offset_ms`` and ``drift_ppm`` are signed, so that errors of opposite sign cancel in their mean; beside each is the
     mean of its size. ``pair_offset_ms`` needs no confidence but only sees what is at most 200 ms apart.
     ``offset_measurable`` is the share of clips whose offset is known, on which alone the values made of it rest:
@@ -181,6 +199,7 @@ class SyncMetric(ClipMetric):
 
     fields: ClassVar = {
         **_event_fields(),
+        "f1_graded_corrected": Field(better="higher"),
         "offset_ms": Field(unit="ms", better="target"),
         "offset_abs_ms": Field(unit="ms", better="lower"),
         "offset_confidence": Field(better="higher"),
@@ -243,6 +262,7 @@ class SyncMetric(ClipMetric):
         ppm = None if drift is None else drift.ppm
         return {
             **event_values(sound_times, picture_times, duration),
+            "f1_graded_corrected": graded_f1(sound_times, picture_times, duration),
             "offset_ms": offset.offset_ms,
             "offset_abs_ms": _size(offset.offset_ms),
             "offset_confidence": offset.confidence,

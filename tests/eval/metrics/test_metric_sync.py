@@ -10,6 +10,7 @@ from avgen_eval.metrics.sync import (
     chance_corrected_f1,
     clip_offset,
     count_matches,
+    graded_f1,
     within,
 )
 from avgen_eval.motion import measure_motion, picture_impacts
@@ -304,3 +305,15 @@ def test_two_processes_give_the_result_of_one() -> None:
     assert single["offset_measurable"] == 0.75
     assert single["offset_abs_ms"] == pytest.approx((100 + 100 + 20) / 3, abs=6)
     assert single["mouth_lag_ms"] == pytest.approx(0, abs=1e-6)
+
+
+def test_graded_f1_falls_with_every_step_of_shift() -> None:
+    seen = [0.5, 1.3, 2.2, 3.4]
+    values = [
+        graded_f1([t + late / 1000 for t in seen], seen, 4.0) for late in (0, 30, 50, 70, 90, 110)
+    ]
+    assert all(value is not None for value in values)
+    assert values == sorted(values, reverse=True)  # type: ignore[type-var]
+    assert len(set(values)) == len(values)
+    assert graded_f1([], [], 4.0) is None
+    assert graded_f1([], seen, 4.0) == 0
