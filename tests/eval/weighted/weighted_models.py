@@ -52,11 +52,11 @@ class Synchformer(nn.Module):
 
 
 class SyncNet(nn.Module):
-    """Brightness of lips against loudness of voice, both on one scale; see `lip_clip`."""
+    """Brightness of lips, 0 to 1, against loudness of the voice, which a clip may make to be on the same scale."""
 
     def forward(self, video: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
         lips = video.mean(dim=(1, 2, 3, 4)) / 255
-        voice = audio[:, 0, 0].mean(dim=-1) / 8
+        voice = (audio[:, 0, 0].mean(dim=-1) - 12.8) / 8
         ones = torch.ones(1024) / 32
         return lips[:, None] * ones, voice[:, None] * ones
 
