@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 
 FIGURES_FILE = "figures.json"
-HARNESS = ("run", "extract", "score", "compare", "ls", "validate")
+HARNESS = ("run", "extract", "score", "compare", "report", "ls", "validate")
 USAGE = """avgen eval CLIPS... [--json FILE] [--report FILE] [--strict]
        avgen eval worlds [--weights NAME] [--world NAME]... [--reference] [options]
        avgen eval codecs [--weights NAME] [--world NAME]... [options]
        avgen eval selftest [--count N] [--json FILE]
-       avgen eval run | extract | score | compare | ls | validate (see avgen eval VERB --help)"""
+       avgen eval run | extract | score | compare | report | ls | validate (see avgen eval VERB --help)"""
 DESCRIPTION = "Measure when things are heard and seen in clips, against when they were asked for."
 
 

@@ -99,8 +99,12 @@ def build_report(
     summary: Mapping[str, Figure] | None = None,
     about: Mapping[str, str] | None = None,
     lead: str = "",
+    overview: str | None = None,
 ) -> str:
-    """The HTML text of a report; see `write_report`."""
+    """The HTML text of a report; see `write_report`.
+
+    ``overview`` is HTML that stands before the clips, in place of the tiles and the table of the clips.
+    """
     captions = [item.asked for item in items if item.asked is not None]
     facts = "".join(
         f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>"
@@ -111,12 +115,15 @@ def build_report(
         style=_asset("report.css"),
         lead=f'<p class="lead">{escape(lead)}</p>' if lead else "",
         about=f'<dl class="about">{facts}</dl>' if facts else "",
-        tiles=_tiles(summary or {}),
-        table=_table(items),
+        overview=_overview(summary or {}, items) if overview is None else overview,
         legend=legend(captions),
         clips="".join(_clip(item, number) for number, item in enumerate(items, start=1)),
         script=_asset("report.js"),
     )
+
+
+def _overview(summary: Mapping[str, Figure], items: Sequence[ReportItem]) -> str:
+    return f"{_tiles(summary)}<h2>Figures per clip</h2>{_table(items)}"
 
 
 def _asset(name: str) -> str:
@@ -197,7 +204,7 @@ def _table(items: Sequence[ReportItem]) -> str:
             + "".join(f"<td>{figure}</td>" for figure in figures)
             + f'<td class="words">{remarks}</td></tr>'
         )
-    return _scrolled(cells, rows)
+    return scrolled(cells, rows)
 
 
 def _clip(item: ReportItem, number: int) -> str:
@@ -292,11 +299,12 @@ def _events(item: ReportItem) -> str:
     )
     return (
         "<details><summary>Every event, requested and found</summary>"
-        f"{_scrolled(heads, rows)}</details>"
+        f"{scrolled(heads, rows)}</details>"
     )
 
 
-def _scrolled(heads: str, rows: Sequence[str]) -> str:
+def scrolled(heads: str, rows: Sequence[str]) -> str:
+    """A table that scrolls by itself on a narrow page, from header cells and rows."""
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
 

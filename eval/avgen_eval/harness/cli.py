@@ -1,4 +1,4 @@
-"""``avgen eval run | extract | score | compare | ls | validate``."""
+"""``avgen eval run | extract | score | compare | report | ls | validate``."""
 
 import argparse
 import os
@@ -20,6 +20,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
         "extract": _extract,
         "score": _score,
         "compare": _compare,
+        "report": _report,
         "ls": _ls,
         "validate": _validate,
     }[verb](argv)
@@ -85,6 +86,33 @@ def _compare(argv: Sequence[str]) -> int:
     return 0
 
 
+def _report(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="avgen eval report", description="Write a self-contained page of one run or two."
+    )
+    parser.add_argument(
+        "runs", type=Path, nargs="+", help="result.json, or its folder; at most two"
+    )
+    parser.add_argument("--html", type=Path, required=True, help="file to write")
+    parser.add_argument(
+        "--clips", type=int, default=3, help="best and worst of each run (%(default)s)"
+    )
+    parser.add_argument("--order-by", metavar="ID", help="value that says which clips are best")
+    options = parser.parse_args(argv)
+    if len(options.runs) > 2:
+        parser.error("give one run, or two to compare")
+
+    from avgen_eval.harness.report import write_run_report
+    from avgen_eval.harness.result import read_result
+
+    runs = [read_result(path) for path in options.runs]
+    written = write_run_report(
+        options.html, runs, num_clips=options.clips, order_by=options.order_by
+    )
+    Console().print(f"report: {escape(str(written))}")
+    return 0
+
+
 def _ls(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="avgen eval ls", description="List suites and what they measure."
@@ -96,7 +124,18 @@ def _ls(argv: Sequence[str]) -> int:
     table = Table("suite", "of each clip", "of the set", "what for", box=None)
     for suite in list_suites():
         table.add_row(suite.name, ", ".join(suite.clips), ", ".join(suite.sets), suite.about)
-    Console().print(table)
+    console = Console()
+    console.print(table)
+
+    from avgen_eval.weighted.catalogue import METRICS
+
+    table = Table("metric", "as papers call it", "weights that you bring", "needs", box=None)
+    for entry in METRICS.values():
+        mark = " (non-commercial)" if entry.non_commercial else ""
+        table.add_row(
+            entry.name, entry.title, ", ".join(entry.weights) + mark, ", ".join(entry.needs)
+        )
+    console.print(table)
     return 0
 
 
@@ -149,10 +188,11 @@ def _do_score(options: argparse.Namespace) -> int:
     from avgen_eval.harness.show import figure_table, skipped_lines, summary_lines
     from avgen_eval.harness.suite import load_suite
 
-    suite = load_suite(options.suite)
-    scores = score(suite, _items(options), ExtractCache(options.cache))
+    suite, items = load_suite(options.suite), _items(options)
+    scores = score(suite, items, ExtractCache(options.cache))
+    weights = _add_weighted(scores, items, options)
     name = options.name or options.clips.name or str(options.clips)
-    path = write_result(options.out, name, str(options.clips), suite, scores)
+    path = write_result(options.out, name, str(options.clips), suite, scores, weights)
     console = Console()
     console.print(figure_table(scores.figures))
     for line in (*skipped_lines(scores.figures), *summary_lines(scores.records)):
@@ -160,6 +200,24 @@ def _do_score(options: argparse.Namespace) -> int:
     console.print(f"result: {escape(str(path))}")
     wrong = sum(bool(record.failed or record.findings) for record in scores.records)
     return 1 if options.strict and wrong else 0
+
+
+def _add_weighted(scores: Any, items: list[Any], options: argparse.Namespace) -> dict[str, str]:
+    """Add the figures of metrics with weights; return the hashes of their weights."""
+    if not options.metric:
+        return {}
+
+    from avgen_eval.harness.weighted import weighted_figures
+    from avgen_eval.weighted.weights import Sources, parse_weights
+
+    sources = Sources(
+        given=parse_weights(options.weights),
+        allow_download=options.allow_download,
+        non_commercial=options.non_commercial,
+    )
+    figures, hashes = weighted_figures(options.metric, items, sources)
+    scores.figures.extend(figures)
+    return hashes
 
 
 def _items(options: argparse.Namespace) -> list[Any]:
@@ -182,6 +240,15 @@ def _sources(verb: str, description: str) -> argparse.ArgumentParser:
         add("--out", type=Path, required=True, help="folder for result.json and records.parquet")
         add("--name", help="label of the run (the name of the clips)")
         add("--strict", action="store_true", help="exit with 1 if any clip has a finding")
+        group = parser.add_argument_group(
+            "metrics whose weights you bring",
+            "see docs/metrics-with-weights.md and `avgen eval ls`",
+        )
+        add = group.add_argument
+        add("--metric", action="append", default=[], metavar="NAME", help="repeatable")
+        add("--weights", action="append", default=[], metavar="NAME=PATH[#sha256=HEX]")
+        add("--allow-download", action="store_true", help="fetch weights that are found nowhere")
+        add("--non-commercial", action="store_true", help="accept licences that ask for it")
     return parser
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from avgen_eval.harness.cache import Extract
 from avgen_eval.harness.decode import Decoded
+from avgen_eval.learned.sync import LearnedSyncMetric, load_network
 from avgen_eval.metrics.features import FeatureExtractor, LogMelStatistics, RandomConv3d
 from avgen_eval.metrics.physics import PhysicsMetric
 from avgen_eval.metrics.reconstruction import ReconstructionMetric
@@ -213,6 +214,25 @@ class PhysicsValues(Extractor):
         assert decoded.reference is not None
         pair = _same_length(decoded.clip.frames, decoded.reference.frames, axis=0)
         return Extract(values=dict(PhysicsMetric().measure(*pair)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedSyncValues(Extractor):
+    """Offset by the project's own network, which is named by the hash of its weights."""
+
+    name: ClassVar[str] = "learned_sync"
+    version: ClassVar[int] = 1
+    needs: ClassVar[frozenset[Need]] = frozenset({"video", "audio"})
+
+    @property
+    def signature(self) -> str:
+        """Name, version and the hash of the weights."""
+        return f"{self.name}-v{self.version}-{load_network()[1][:12]}"
+
+    def run(self, decoded: Decoded) -> Extract:
+        """Values of `LearnedSyncMetric`."""
+        assert decoded.clip is not None
+        return Extract(values=dict(LearnedSyncMetric().measure(decoded.clip)))
 
 
 @dataclass(frozen=True, kw_only=True)

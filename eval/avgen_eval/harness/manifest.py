@@ -135,10 +135,19 @@ def from_folder(folder: str | Path, reference: str | Path | None = None) -> list
 
 
 def load_items(source: str | Path, reference: str | Path | None = None) -> list[Item]:
-    """A manifest file or a folder, whichever it is."""
+    """A manifest file or a folder, whichever it is.
+
+    Raises:
+        ManifestError: See `read_manifest` and `from_folder`; a manifest beside a folder of references.
+    """
     path = Path(source)
-    if path.is_dir() or reference is not None:
+    if path.suffix != ".jsonl":
         return from_folder(path, reference)
+    if reference is not None:
+        raise ManifestError(
+            f"{path}: a manifest names its references itself, as `reference_video` and "
+            "`reference_audio`; leave out --ref"
+        )
     return read_manifest(path)
 
 

@@ -119,11 +119,12 @@ def read_result(path: str | Path) -> Result:
 
 
 def _table(records: list[Record]) -> pa.Table:
-    """Columns ``id``, ``prompt``, ``seed``, ``failed``, ``findings``, ``skipped``, then one per value."""
+    """Columns ``id``, ``prompt``, ``seed``, ``file``, ``failed``, ``findings``, ``skipped``, then one per value."""
     fixed = {
         "id": pa.array([r.id for r in records], pa.string()),
         "prompt": pa.array([r.prompt for r in records], pa.string()),
         "seed": pa.array([r.seed for r in records], pa.int64()),
+        "file": pa.array([r.file for r in records], pa.string()),
         "failed": pa.array([r.failed for r in records], pa.string()),
         "findings": pa.array([list(r.findings) for r in records], pa.list_(pa.string())),
         "skipped": pa.array([json.dumps(r.skipped) for r in records], pa.string()),
@@ -134,11 +135,12 @@ def _table(records: list[Record]) -> pa.Table:
 
 
 def _record(row: dict[str, Any]) -> Record:
-    fixed = ("id", "prompt", "seed", "failed", "findings", "skipped")
+    fixed = ("id", "prompt", "seed", "file", "failed", "findings", "skipped")
     return Record(
         id=row["id"],
         prompt=row["prompt"],
         seed=row["seed"],
+        file=row["file"],
         failed=row["failed"],
         findings=tuple(row["findings"]),
         values={key: value for key, value in row.items() if key not in fixed},

@@ -26,6 +26,7 @@ class Record:
         id: Of the manifest.
         prompt: Likewise.
         seed: Likewise.
+        file: Of the picture, or of the sound where there is no picture.
         failed: Why nothing could be measured; empty where something could.
         findings: What is wrong with it, in words.
         values: By ``scorer.value``; None where it could not be measured.
@@ -35,6 +36,7 @@ class Record:
     id: str
     prompt: str
     seed: int | None
+    file: str
     failed: str
     findings: tuple[str, ...]
     values: dict[str, float | None]
@@ -176,6 +178,7 @@ def _record(
         id=item.id,
         prompt=item.prompt,
         seed=item.seed,
+        file=str(item.video or item.audio),
         failed=failed,
         findings=texts,
         values=values,
@@ -226,7 +229,7 @@ def _clip_figures(
         for key, kind in scorer.fields.items():
             values = [record.values[f"{name}.{key}"] for record in records]
             interval = clustered_interval(values, prompts, generator)
-            shared = {
+            shared: dict[str, Any] = {
                 "id": f"{name}.{key}",
                 "unit": kind.unit,
                 "better": kind.better,
@@ -264,7 +267,12 @@ def _set_figures(
 
 
 def _set_figure(name: str, kind: Field, signature: str, found: Any, missing: str) -> Figure:
-    shared = {"id": name, "unit": kind.unit, "better": kind.better, "signature": signature}
+    shared: dict[str, Any] = {
+        "id": name,
+        "unit": kind.unit,
+        "better": kind.better,
+        "signature": signature,
+    }
     if found is None:
         return Figure(status="skipped", reason=missing, **shared)
     return Figure(

@@ -12,6 +12,7 @@ from avgen.caption import TimedCaption
 from avgen_eval.harness.cache import Extract
 from avgen_eval.harness.extractors import (
     Extractor,
+    LearnedSyncValues,
     PhysicsValues,
     PictureEvents,
     ReconstructionValues,
@@ -20,6 +21,7 @@ from avgen_eval.harness.extractors import (
     TemporalValues,
     stored_motion,
 )
+from avgen_eval.learned.sync import LearnedSyncMetric
 from avgen_eval.metrics.base import ClipMetric, Field, Values
 from avgen_eval.metrics.legacy import LegacyAVAlign
 from avgen_eval.metrics.physics import PhysicsMetric
@@ -205,7 +207,18 @@ class Physics(_Direct):
     needs: ClassVar[str] = "needs a reference picture of equal size and length"
 
 
+@dataclass(frozen=True, kw_only=True)
+class LearnedSync(_Direct):
+    """Offset by the project's own network."""
+
+    name: ClassVar[str] = "learned_sync"
+    version: ClassVar[int] = 1
+    metric: ClassVar[type[ClipMetric]] = LearnedSyncMetric
+    source: ClassVar[Extractor] = LearnedSyncValues()
+    needs: ClassVar[str] = "needs picture and sound"
+
+
 SCORERS: dict[str, type[ClipScorer]] = {
     scorer.name: scorer
-    for scorer in (Sync, Timing, Signal, Temporal, Reconstruction, Physics, Legacy)
+    for scorer in (Sync, Timing, Signal, Temporal, Reconstruction, Physics, LearnedSync, Legacy)
 }

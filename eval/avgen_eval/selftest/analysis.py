@@ -160,7 +160,7 @@ def _row(
     means = [sign * float(np.mean(found[level])) for level in levels if len(found[level])]
     monotonic = None
     if len(means) == len(levels) > 1 and len(set(means)) > 1:
-        monotonic = float(spearmanr(levels, means).statistic)
+        monotonic = float(spearmanr(levels, means)[0])  # pyright: ignore[reportArgumentType]
     return Row(
         damage=name,
         value=value,
@@ -194,7 +194,8 @@ def _offset_fit(
     shifts, offsets = np.array(points).T
     # Theil-Sen by shift: the median offset of each shift, so that a wrong peak of one clip does not tilt the line.
     medians = [(s, float(np.median(offsets[shifts == s]))) for s in np.unique(shifts)]
-    slope = float(np.polyfit(*np.array(medians).T, 1)[0])
+    x, y = np.array(medians).T
+    slope = float(np.polyfit(x, y, 1)[0])
     return slope, float(np.median(bias)) if bias else None
 
 

@@ -95,7 +95,7 @@ class WeightedClipMetric(ClipMetric):
     Attributes:
         protocol: All that the values depend on apart from the weights.
         num_measured: Clips measured in this process.
-        unmeasured: How many could not be, by reason.
+        unmeasured: How many could not be, by reason; kept by `update`, which is the way to add clips.
     """
 
     protocol: ClassVar[str]

@@ -61,7 +61,8 @@ def three_crops(pixels: Tensor, size: int) -> list[Tensor]:
 def normalised(pixels: Tensor, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
     """``(pixels / 255 - mean) / deviation`` per channel, channels on the third axis from the end."""
     shape = (-1, 1, 1)
-    return (pixels / 255 - torch.tensor(mean).view(shape)) / torch.tensor(deviation).view(shape)
+    scaled = pixels / 255  # the only copy: the rest is in place
+    return scaled.sub_(torch.tensor(mean).view(shape)).div_(torch.tensor(deviation).view(shape))
 
 
 def _resized(

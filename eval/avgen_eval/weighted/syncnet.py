@@ -111,7 +111,8 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     power = np.abs(np.fft.rfft(windows, FOURIER)) ** 2 / FOURIER
     bands = power @ _mel_bands().T
-    cepstrum = dct(np.log(np.where(bands == 0, TINY, bands)), type=2, axis=1, norm="ortho")
+    level = np.log(np.where(bands == 0, TINY, bands))
+    cepstrum = np.asarray(dct(level, type=2, axis=1, norm="ortho"))
     order = np.arange(COEFFICIENTS)
     cepstrum = cepstrum[:, :COEFFICIENTS] * (1 + LIFTER / 2 * np.sin(np.pi * order / LIFTER))
     energy = power.sum(axis=1)

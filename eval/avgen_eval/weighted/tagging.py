@@ -20,7 +20,7 @@ from avgen_eval.weighted.sounds import fitted, mono
 
 CLASSES, SPLITS = 527, 10
 LONGEST = 10
-SHORTEST = 0.1
+SHORTEST = 0.5
 PASST_RATE, PANNS_RATE = 32_000, 16_000
 _LOGITS = (TensorSpec("logits", ("B", CLASSES)),)
 PASST_SIGNATURE = Signature(
@@ -60,7 +60,7 @@ class Tagger:
         """Of the first 10 s of the sound, ``(1, 527)``.
 
         Raises:
-            NotMeasurableError: There is no sound, or less than 0.1 s of it.
+            NotMeasurableError: There is no sound, or less than 0.5 s of it.
         """
         samples = mono(clip, self.sample_rate)
         if len(samples) < SHORTEST * self.sample_rate:

@@ -88,3 +88,12 @@ def test_folder_without_clips(tmp_path: Path) -> None:
         from_folder(tmp_path)
     with pytest.raises(ManifestError, match="no such folder"):
         from_folder(tmp_path / "none")
+
+
+def test_manifest_names_its_own_references(tmp_path: Path) -> None:
+    path = write_manifest(
+        tmp_path / "m.jsonl", [Item(id="a", prompt="a", video=tmp_path / "a.mp4")]
+    )
+    assert load_items(path)[0].id == "a"
+    with pytest.raises(ManifestError, match="leave out --ref"):
+        load_items(path, tmp_path)

@@ -204,3 +204,29 @@ def test_ls_and_validate(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     manifest.write_text('{"id": "x", "video": "gone.mp4"}\n')
     assert main(["validate", str(manifest)]) == 1
     assert "missing" in capsys.readouterr().out
+
+
+def test_report_of_two_runs_compares_and_plays(runs: Path) -> None:
+    page = runs / "report.html"
+    out = [str(runs / f"{name}-out") for name in ("good", "late")]
+    assert main(["report", *out, "--html", str(page), "--clips", "1"]) == 0
+    text = page.read_text()
+    assert "late against good" in text
+    assert text.count("<video") == 4
+    assert "best, sync.f1_graded_corrected" in text
+    assert "+78" in text or "+79" in text  # milliseconds of median offset, later
+    assert "http" not in text.split("<script>")[0].replace("http-equiv", "")
+    with pytest.raises(ResultError, match="--order-by"):
+        main(["report", out[0], "--html", str(page), "--order-by", "sync.none"])
+
+
+def test_metric_without_weights_says_what_it_needs(runs: Path, tmp_path: Path) -> None:
+    options = ("--metric", "clap_score", "--metric", "imagebind")
+    assert evaluate(runs / "good", tmp_path / "out", *options, suite="smoke") == 0
+    figures = read_result(tmp_path / "out").figures
+    clap, imagebind = figures["clap_score.clap"], figures["imagebind.imagebind"]
+    assert (clap.status, clap.value) == ("skipped", None)
+    assert "clap-htsat-unfused" in clap.reason
+    assert "--non-commercial" in imagebind.reason
+    with pytest.raises(ValueError, match="choose from"):
+        evaluate(runs / "good", tmp_path / "out", "--metric", "fvd2", suite="smoke")

@@ -119,6 +119,23 @@ def test_a_fixed_axis_is_noticed(tmp_path):
         ExportedModel(path, ONE)
 
 
+class Dropping(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x[:, :2], training=True)
+
+
+class Mixing(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean(dim=0))[:, :2]
+
+
+@pytest.mark.parametrize("module", [Dropping(), Mixing()], ids=["dropout", "batch statistics"])
+def test_files_exported_in_training_mode_are_noticed(tmp_path, module):
+    torch.manual_seed(1)
+    with pytest.raises(WeightsError, match=r"another y for the same row: call eval\(\)"):
+        ExportedModel(export(tmp_path / "m.pt2", module, (3,)), ONE)
+
+
 def test_too_few_outputs_are_noticed(tmp_path):
     wider = Signature(inputs=ONE.inputs, outputs=(*ONE.outputs, TensorSpec("z", ("B",))))
     with pytest.raises(WeightsError, match="gives 1 outputs"):
@@ -136,6 +153,7 @@ def test_what_is_no_exported_file_is_refused(tmp_path):
     torch.save({"weight": X}, tmp_path / "weights.pt")
     refused(tmp_path / "weights.pt", "is a state dict, not an exported model")
     refused(tmp_path, "is a folder, not an exported model")
+    refused(tmp_path / "gone.pt2", "is not there, not an exported model")
     whole = export(tmp_path / "m.pt2", Head(), (3,)).read_bytes()
     (tmp_path / "cut.pt2").write_bytes(whole[: len(whole) // 2])
     refused(tmp_path / "cut.pt2", "is no archive")
@@ -175,5 +193,6 @@ def test_onnx_files_run_where_the_runtime_is(tmp_path, monkeypatch):
     runtime = type(sys)("onnxruntime")
     runtime.InferenceSession = Session
     monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
+    (tmp_path / "m.onnx").write_bytes(b"model")
     model = ExportedModel(tmp_path / "m.onnx", ONE)
     assert torch.equal(model(x=X)["y"], X[:, :2])
