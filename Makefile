@@ -26,6 +26,7 @@ lint: $(VENV)/.ready
 figures: $(VENV)/.ready
 	$(BIN)/avgen eval worlds --world bounce --world drums --count 128 --json eval/results/worlds-tiny.json
 	$(BIN)/avgen eval worlds --world bounce --world drums --count 128 --untimed --json eval/results/worlds-tiny-untimed.json
+	$(BIN)/avgen eval worlds --world talker --world engine --count 64 --json eval/results/worlds-tiny-others.json
 	$(BIN)/avgen eval codecs --json eval/results/codecs-tiny.json
 
 bench: $(VENV)/.ready

@@ -28,7 +28,13 @@ def table(results: Path) -> str:
     """
     read: dict[str, Any] = {
         name: json.loads((results / f"{name}.json").read_text())
-        for name in ("worlds-tiny", "worlds-tiny-untimed", "codecs-tiny", "speed")
+        for name in (
+            "worlds-tiny",
+            "worlds-tiny-untimed",
+            "worlds-tiny-others",
+            "codecs-tiny",
+            "speed",
+        )
     }
     timed = read["worlds-tiny"]["results"]["generated"]
     untimed = read["worlds-tiny-untimed"]["results"]["generated"]
@@ -55,6 +61,7 @@ def table(results: Path) -> str:
         [
             *lines,
             "",
+            _others(read["worlds-tiny-others"]),
             f"Video VAE, PSNR in dB: {psnr}. Audio codec: 90% of onsets move by at most "
             f"{codecs['bounce']['onset_error_p90_ms']['value']:.1f} ms (`bounce`) and "
             f"{codecs['drums']['onset_error_p90_ms']['value']:.1f} ms (`drums`).",
@@ -66,6 +73,31 @@ def table(results: Path) -> str:
             "Files and commands: `eval/results/`, `make figures bench`.",
         ]
     )
+
+
+def _others(result: dict[str, Any]) -> str:
+    """The two worlds without bars, in one sentence."""
+    worlds = result["results"]["generated"]["worlds"]
+    told = []
+    for world in result["settings"]["worlds"]:
+        figures = worlds[world]
+        named = {
+            # A world without moments has no recall, and its F1 says nothing.
+            **{
+                f"{stream} F1": figures.get(f"{stream}_f1_60")
+                for stream in ("sound", "picture")
+                if f"{stream}_recall_60" in figures
+            },
+            "described objects and no others": figures.get("objects_visible"),
+        }
+        named |= {
+            f"{key.removeprefix('attribute_').replace('_', ' ')} right": figure
+            for key, figure in figures.items()
+            if key.startswith("attribute_")
+        }
+        cells = ", ".join(f"{name} {_cell(figure)}" for name, figure in named.items() if figure)
+        told.append(f"`{world}`: {cells}")
+    return f"Without a bar, {result['settings']['count']} captions each. {'. '.join(told)}."
 
 
 def update(root: Path) -> None:
