@@ -82,11 +82,11 @@ def _others(result: dict[str, Any]) -> str:
     for world in result["settings"]["worlds"]:
         figures = worlds[world]
         named = {
-            # A world without moments has no recall, and its F1 says nothing.
+            # A detector that reports no moments has no precision, and its F1 says nothing.
             **{
                 f"{stream} F1": figures.get(f"{stream}_f1_60")
                 for stream in ("sound", "picture")
-                if f"{stream}_recall_60" in figures
+                if f"{stream}_precision_60" in figures
             },
             "described objects and no others": figures.get("objects_visible"),
         }
