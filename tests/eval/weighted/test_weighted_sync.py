@@ -37,12 +37,12 @@ def test_classes_of_desync():
 
 
 def test_desync_takes_both_ends_and_absolute_values(tmp_path):
-    frames = np.zeros((160, 4, 6, 3), np.uint8)
-    frames[80:] = 255
+    frames = np.zeros((136, 4, 6, 3), np.uint8)
+    frames[64:] = 255
     metric = desync(tmp_path, dark=3, bright=19)  # sound 1.4 s late at first, 1.8 s early at last
-    values = metric.score(Item(clip=clip(6.4, frames=frames)))
+    values = metric.score(Item(clip=clip(5.44, frames=frames)))
     assert values == pytest.approx({"desync_s": 1.6, "offset_ms": -200.0})
-    metric.update(Item(clip=clip(6.4, frames=frames[:80].repeat(2, axis=0))))
+    metric.update(Item(clip=clip(4.8, frames=frames[:60].repeat(2, axis=0))))
     assert metric.compute()["offset_ms"] == pytest.approx(1400.0)  # positive: late
 
 
