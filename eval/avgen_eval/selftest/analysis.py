@@ -14,6 +14,7 @@ from avgen_eval.harness.extractors import Extractor
 from avgen_eval.harness.scorers import (
     About,
     ClipScorer,
+    LearnedSync,
     Reconstruction,
     Signal,
     Sync,
@@ -22,7 +23,14 @@ from avgen_eval.harness.scorers import (
 )
 from avgen_eval.selftest.ladder import BLIND, LADDER, WITNESSES, Case
 
-SCORERS: tuple[ClipScorer, ...] = (Sync(), Timing(), Signal(), Temporal(), Reconstruction())
+SCORERS: tuple[ClipScorer, ...] = (
+    Sync(),
+    Timing(),
+    Signal(),
+    Temporal(),
+    Reconstruction(),
+    LearnedSync(),
+)
 WHOLE = "whole"
 Measured = dict[tuple[str, float], list[dict[str, float | None]]]
 """Values of all cases by damage and level."""

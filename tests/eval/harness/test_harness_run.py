@@ -170,7 +170,7 @@ def test_suites_that_come_along_can_be_read() -> None:
     names = {suite.name for suite in list_suites()}
     assert {"smoke", "sync", "timing", "quality", "t2av", "v2a", "a2v", "extend"} <= names
     joined = load_suite("sync,quality")
-    assert set(joined.clips) == {"sync", "signal", "temporal"}
+    assert set(joined.clips) == {"sync", "learned_sync", "signal", "temporal"}
 
 
 @pytest.mark.parametrize(
