@@ -41,11 +41,13 @@ class LearnedOffset:
 
     Attributes:
         offset_ms: Median of the best lags, on a grid of 40 ms; positive = the sound is late.
+        offset_abs_ms: Mean size of the best lags.
         desync_ms: Mean size of the offset of the best class.
         confidence: Mean probability of the best class, 0 to 1.
     """
 
     offset_ms: float
+    offset_abs_ms: float
     desync_ms: float
     confidence: float
 
@@ -71,6 +73,7 @@ def learned_offset(clip: Clip, weights: Path = WEIGHTS) -> LearnedOffset | None:
     best = lags.argmax(-1) - MAX_LAG
     return LearnedOffset(
         offset_ms=float(np.median(best.numpy())) * 1000 / FPS,
+        offset_abs_ms=float(best.abs().float().mean()) * 1000 / FPS,
         desync_ms=1000 * CLASS_SECONDS * float(classes.abs().float().mean()),
         confidence=float(probabilities.amax(-1).mean()),
     )
@@ -98,6 +101,7 @@ class LearnedSyncMetric(ClipMetric):
 
     fields: ClassVar = {
         "offset_ms": Field(unit="ms", better="target"),
+        "offset_abs_ms": Field(unit="ms", better="lower"),
         "desync_ms": Field(unit="ms", better="lower"),
         "confidence": Field(better="higher"),
     }

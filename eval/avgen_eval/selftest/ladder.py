@@ -93,6 +93,7 @@ WITNESSES: tuple[tuple[str, str, int], ...] = (
     *((f"sound {side} (ms)", "sync.f1_graded_corrected", -1) for side in ("late", "early")),
     *((f"sound {side} (ms)", "sync.f1_corrected_60ms", -1) for side in ("late", "early")),
     *((f"sound {side} (ms)", "timing.sound_error_median_ms", 1) for side in ("late", "early")),
+    *((f"sound {side} (ms)", "learned_sync.offset_abs_ms", 1) for side in ("late", "early")),
     *((f"sound {side} (ms)", "learned_sync.desync_ms", 1) for side in ("late", "early")),
     ("sound of another clip", "learned_sync.confidence", -1),
     ("sound of another clip", "learned_sync.desync_ms", 1),
