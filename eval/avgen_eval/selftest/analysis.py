@@ -31,6 +31,7 @@ SCORERS: tuple[ClipScorer, ...] = (
     Reconstruction(),
     LearnedSync(),
 )
+EXTRACTORS = tuple({e.signature: e for scorer in SCORERS for e in scorer.extractors}.values())
 WHOLE = "whole"
 Measured = dict[tuple[str, float], list[dict[str, float | None]]]
 """Values of all cases by damage and level."""
@@ -102,13 +103,13 @@ def _measure(case: Case, clip: Clip, known: dict[str, Extract]) -> dict[str, flo
     """Values of a damaged clip; what depends on the untouched stream alone is taken from ``known``."""
     decoded = Decoded(clip=clip, reference=case.clip, caption=case.caption)
     about = About(duration=clip.duration, fps=float(clip.fps), caption=case.caption)
+    extracts = {}
+    for extractor in EXTRACTORS:
+        extract = _extract(extractor, decoded, case.clip, known)
+        if NOT_APPLICABLE not in extract.values:
+            extracts[extractor.signature] = extract
     found: dict[str, float | None] = {}
     for scorer in SCORERS:
-        extracts = {}
-        for extractor in scorer.extractors:
-            extract = _extract(extractor, decoded, case.clip, known)
-            if NOT_APPLICABLE not in extract.values:
-                extracts[extractor.signature] = extract
         result = scorer.score(extracts, about)
         if not isinstance(result, str):
             found |= {f"{scorer.name}.{key}": value for key, value in result.items()}
