@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROOMS = [
-    {"clock"}, {"caption"}, {"caption_formats", "clip", "flow", "tasks", "checkpoint"}, {"ops"}, {"media"},
+    {"clock"}, {"caption"}, {"caption_formats", "clip", "flow", "tasks", "checkpoint"}, {"ops"}, {"media"}, {"measure"},
     {"codecs", "text"}, {"data"}, {"model"}, {"sampling"}, {"objective"}, {"training"}, {"pipeline"}, {"live"}, {"cli"},
 ]  # fmt: skip
 LEVEL = {room: i for i, rooms in enumerate(ROOMS) for room in rooms}

@@ -8,9 +8,13 @@ VERBS = {
     "train": ("avgen.cli.train:main", "train by a recipe (LightningCLI)"),
     "eval": ("avgen_eval.cli:main", "measure clips, codecs or weights"),
     "prep": ("avgen_data_prep.cli:main", "make training data from files or procedural worlds"),
+    "plan": ("avgen_data_prep.plan.command:main", "what a corpus takes: bytes, hours, money"),
     "recipes": ("avgen.cli.recipes:main", "list, show or copy the recipes"),
     "demo": ("avgen.cli.demo:main", "generate, measure, fine-tune and write a report"),
-    "bench": ("avgen_eval.speed:main", "time generation and training beside a peer"),
+    "bench": (
+        "avgen_eval.bench.command:main",
+        "time codecs, attention, training, sampling and generation beside peers",
+    ),
     "doctor": (
         "avgen.cli.doctor:main",
         "what is installed, which attention backend is used and why",

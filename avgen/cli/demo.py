@@ -14,7 +14,7 @@ from rich.console import Console
 from avgen.cli import main as avgen
 from avgen.clip import Clip
 
-CLIPS, VIDEOS, DATA, RUN = "clips", "videos", "data", "finetune"
+CLIPS, VIDEOS, DATA, RUN, FIGURES = "clips", "videos", "data", "finetune", "figures"
 PREFIX_SECONDS = 0.84
 NUM_VIDEOS = 24
 FIRST_VIDEO_SEED = 500_000
@@ -52,11 +52,13 @@ def main(argv: list[str]) -> int:
     generate(options.out / CLIPS, options.weights, console)
     console.rule("fine-tuning on a folder of videos")
     write_videos(options.out / VIDEOS)
-    status = avgen(["prep", "ingest", str(options.out / VIDEOS), str(options.out / DATA)])
+    status = avgen(
+        ["prep", "ingest", str(options.out / VIDEOS), str(options.out / DATA), "--pipeline", "tiny"]
+    )
     status = status or finetune(options.out, options.weights, options.seconds)
     console.rule("figures")
     report = options.out / "report.html"
-    status = status or avgen(["eval", str(options.out / CLIPS), "--report", str(report)])
+    status = status or measure(options.out, report)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     console.print(f"{time.perf_counter() - start:.0f} s, at most {peak:.1f} GiB of memory")
     console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
@@ -121,6 +123,16 @@ def finetune(out: Path, weights: str, seconds: int) -> int:
             "--trainer.default_root_dir", str(out / RUN),
             "--trainer.max_time", f"00:00:{minutes:02}:{rest:02}",
             "--trainer.callbacks.init_args.path", str(out / RUN / MODEL_FILE),
+        ]
+    )  # fmt: skip
+
+
+def measure(out: Path, report: Path) -> int:
+    """Measure the clips against their captions, and by the detectors of the worlds."""
+    return avgen(
+        [
+            "eval", "run", str(out / CLIPS), "--suite", "smoke,worlds",
+            "--out", str(out / FIGURES), "--report", str(report),
         ]
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from avgen.caption import TimedCaption
+from avgen.data.text_features import TextFeatures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class AVBatch:
         audio_rate: Audio latent steps per second, None without an audio codec.
         step: Number of the batch in the run; with a seed, a source of random numbers that
             survives a restart.
+        text: Encoder states of each caption, or None where they are not asked for.
     """
 
     video: Float[Tensor, "b c t h w"] | None
@@ -40,15 +42,17 @@ class AVBatch:
     time_stride: int | None
     audio_rate: float | None
     step: int
+    text: list[TextFeatures] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def to(self, *args: Any, **kwargs: Any) -> "AVBatch":
-        """The batch with its latents moved as by `torch.Tensor.to`; codes stay integer."""
+        """The batch with its tensors moved as by `torch.Tensor.to`; codes stay integer."""
         return replace(
             self,
             video=None if self.video is None else self.video.to(*args, **kwargs),
             audio=None if self.audio is None else self.audio.to(*args, **kwargs),
             codes=None if self.codes is None else self.codes.to(*args, **kwargs).long(),
+            text=None if self.text is None else [t.to(*args, **kwargs) for t in self.text],
         )

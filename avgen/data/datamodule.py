@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.loops.progress import _ProcessedTracker
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from avgen.data.batch import AVBatch
 from avgen.data.dataset import LatentDataset, Shape
+from avgen.data.exclusion import Exclusion, read_exclusion
 from avgen.data.loader import BatchView, Item, StepLoader, Stream
-from avgen.data.sampler import Draw, Group, PureSampler, batch_of, mix
-from avgen.data.schema import STREAMS, CodecInfo, DatasetError, check_identity
+from avgen.data.sampler import Draw, Group, PureSampler, mix
+from avgen.data.schema import STREAMS, CodecInfo, DatasetError, TextInfo, check_identity
 
 __all__ = ["AVBatch", "LatentDataModule"]
 _CAPTIONS = 3
@@ -26,10 +28,11 @@ class LatentDataModule(LightningDataModule):
     """Batches from dataset folders; that of a step depends on the arguments and the step alone.
 
     A run resumed from a checkpoint goes on with the batch after the last one trained on, whatever
-    killed it.
+    killed it, with any number of loader processes, and with another number of ranks if the batch
+    of all ranks together stays.
 
     Args:
-        folders: Dataset folders.
+        folders: Dataset folders: paths, or URLs that fsspec has a driver for (``s3://...``).
         weights: Share of the batches from each folder; None: by number of examples.
         batch_size: Clips per step and process.
         seed: Of order and caption choice.
@@ -39,10 +42,15 @@ class LatentDataModule(LightningDataModule):
             train on images.
         steps_per_epoch: None: as many as the examples fill.
         cache_bytes: Keep examples in memory up to this many bytes, shared out among the folders.
-        num_workers: Loader processes; latents in memory are fastest with 0.
+        num_workers: Loader processes; 0, with threads that read ahead, is fastest for latents.
+        read_ahead_bytes: Without loader processes, read the examples of steps to come up to this
+            many bytes ahead; 0 reads when asked.
+        exclude: File of hashes never to train on, see `avgen.data.exclusion`.
+        text_features: Load the encoder states of captions too.
         video_identity: Refuse latents of another video codec; None accepts any, but one for all
             folders.
         audio_identity: Likewise for the audio codec.
+        text_identity: Likewise for the encoder of the text features.
 
     Raises:
         ValueError: Arguments that do not fit together.
@@ -61,8 +69,12 @@ class LatentDataModule(LightningDataModule):
         steps_per_epoch: int | None = None,
         cache_bytes: int = 2 * _GIGABYTE,
         num_workers: int = 0,
+        read_ahead_bytes: int = 64 << 20,
+        exclude: str | None = None,
+        text_features: bool = False,
         video_identity: str | None = None,
         audio_identity: str | None = None,
+        text_identity: str | None = None,
     ):
         super().__init__()
         if not folders:
@@ -78,6 +90,11 @@ class LatentDataModule(LightningDataModule):
             raise ValueError(
                 f"modalities {list(modalities)}: give at least one; first_frame_only needs 'video'"
             )
+        if text_features and first_frame_only:
+            raise ValueError(
+                "text_features hold the states of whole captions, but first_frame_only cuts "
+                "captions to their first moment; give one of the two"
+            )
         self.folders = [str(folder) for folder in folders]
         self.weights = weights
         self.batch_size = batch_size
@@ -88,28 +105,37 @@ class LatentDataModule(LightningDataModule):
         self.steps_per_epoch = steps_per_epoch
         self.cache_bytes = cache_bytes
         self.num_workers = num_workers
-        self.identities = {"video": video_identity, "audio": audio_identity}
+        self.read_ahead_bytes = read_ahead_bytes
+        self.exclude = exclude
+        self.text_features = text_features
+        self.identities = {"video": video_identity, "audio": audio_identity, "text": text_identity}
         self.datasets: list[LatentDataset] = []
+        self.exclusion: Exclusion | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Open the folders; a second call does nothing.
 
         Raises:
-            DatasetError: A folder is unusable, or the folders' codecs differ.
+            DatasetError: A folder or the exclusion list is unusable, or the folders' codecs differ.
         """
         if self.datasets:
             return
         needed = {f"{kind}_identity": identity for kind, identity in self.identities.items()}
         share = self.cache_bytes // len(self.folders)
-        datasets = [LatentDataset(f, cache_bytes=share, **needed) for f in self.folders]
-        for kind in ("video", "audio"):
-            if set(self.modalities) & _streams_of(kind):
-                first = getattr(datasets[0].info, f"{kind}_codec")
+        self.exclusion = read_exclusion(self.exclude) if self.exclude is not None else None
+        datasets = [
+            LatentDataset(f, cache_bytes=share, text_features=self.text_features, **needed)
+            for f in self.folders
+        ]
+        for kind in ("video", "audio", "text"):
+            if self._loads(kind):
+                first = _made_by(datasets[0], kind)
                 for other in datasets[1:]:
                     check_identity(
                         other.folder, other.info, **{kind: first.identity if first else None}
                     )
         self.datasets = datasets
+        self._tell_excluded()
 
     @property
     def video_codec(self) -> CodecInfo | None:
@@ -150,7 +176,9 @@ class LatentDataModule(LightningDataModule):
                 "the data module itself shares batches out among processes"
             )
         view = self._view(caption_seed=mix(self.seed, _CAPTIONS))
-        return StepLoader(view, self.sampler(), self.batches_trained, self.num_workers)
+        return StepLoader(
+            view, self.sampler(), self.batches_trained, self.num_workers, self.read_ahead_bytes
+        )
 
     def val_dataloader(self) -> DataLoader[Item] | list[Any]:
         """Every held-out example once, in order, with its first caption."""
@@ -177,8 +205,8 @@ class LatentDataModule(LightningDataModule):
         if state_dict["fingerprint"] != self._fingerprint():
             raise DatasetError(
                 f"the data differ from those of the checkpoint at step {state_dict['step']} "
-                "(folders, their contents, seed, batch size, split or modalities), so the run "
-                "cannot go on exactly; restore them, or start a new run from its weights"
+                "(folders, their contents, exclusion list, seed, batch size, split or modalities), "
+                "so the run cannot go on exactly; restore them, or start a new run from its weights"
             )
 
     def batches_trained(self) -> int | None:
@@ -192,6 +220,32 @@ class LatentDataModule(LightningDataModule):
     def _opened(self) -> list[LatentDataset]:
         self.setup()
         return self.datasets
+
+    def _loads(self, kind: str) -> bool:
+        if kind == "text":
+            return self.text_features
+        return bool(set(self.modalities) & _streams_of(kind))
+
+    def _kept(self, dataset: LatentDataset) -> np.ndarray:
+        """Rows that the exclusion list leaves, ``(N,)`` bool."""
+        if self.exclusion is None:
+            return np.ones(len(dataset), dtype=bool)
+        return ~self.exclusion.excluded(dataset.manifest)
+
+    def _tell_excluded(self) -> None:
+        if self.exclusion is None:
+            return
+        for dataset in self.datasets:
+            out = len(dataset) - int(self._kept(dataset).sum())
+            rank_zero_info(
+                f"{dataset.folder}: {out} of {len(dataset)} examples left out by {self.exclude}"
+            )
+            if unchecked := self.exclusion.unchecked(dataset.manifest):
+                rank_zero_warn(
+                    f"{dataset.folder}: {unchecked} of {len(dataset)} examples carry no hash of "
+                    f"their source, so the source hashes of {self.exclude} cannot match them; "
+                    "prepare the dataset again from its sources, or list the ids of clips"
+                )
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
@@ -210,6 +264,7 @@ class LatentDataModule(LightningDataModule):
             list(self.weights or []),
             [self.batch_size * self._ranks()[0], self.seed],
             [self.val_fraction, list(self.modalities), self.first_frame_only, self.steps_per_epoch],
+            *([self.exclusion.fingerprint] if self.exclusion else []),
         )
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -217,15 +272,15 @@ class LatentDataModule(LightningDataModule):
         """Per folder, the indices (over all folders) of one split, by what batches share."""
         offset = 0
         for number, dataset in enumerate(self._opened()):
+            of_row, shapes = dataset.shapes()
+            wanted = [self._wanted(shape) for shape in shapes]
+            buckets = sorted({key for key in wanted if key is not None}, key=str)
+            places = {key: place for place, key in enumerate(buckets)}
+            table = np.array([-1 if k is None else places[k] for k in wanted], dtype=np.int32)
             held_out = dataset.split_hashes < self.val_fraction * 2**32
-            buckets: dict[Shape, list[int]] = {}
-            for index, shape in enumerate(dataset.shapes):
-                if held_out[index] == val and (key := self._wanted(shape)) is not None:
-                    buckets.setdefault(key, []).append(offset + index)
-            yield (
-                number,
-                {k: np.array(v, dtype=np.int64) for k, v in sorted(buckets.items(), key=str)},
-            )
+            place = np.where((held_out == val) & self._kept(dataset), table[of_row], -1)
+            found = {key: offset + np.flatnonzero(place == i) for key, i in places.items()}
+            yield number, {key: indices for key, indices in found.items() if len(indices)}
             offset += len(dataset)
 
     def _wanted(self, shape: Shape) -> Shape | None:
@@ -240,10 +295,8 @@ class LatentDataModule(LightningDataModule):
     def _groups(self, ranks: int) -> list[Group]:
         groups = []
         for number, buckets in self._buckets(val=False):
-            sizes = [
-                len(indices) / batch_of(len(indices), self.batch_size * ranks, ranks)
-                for indices in buckets.values()
-            ]
+            lengths = [len(indices) for indices in buckets.values()]
+            sizes = [length / min(length, self.batch_size * ranks) for length in lengths]
             scale = self.weights[number] / sum(sizes) if self.weights and sizes else 1.0
             groups += [
                 Group(indices, size * scale)
@@ -258,6 +311,10 @@ class LatentDataModule(LightningDataModule):
                     indices[i : i + self.batch_size]
                     for i in range(0, len(indices), self.batch_size)
                 )
+
+
+def _made_by(dataset: LatentDataset, kind: str) -> CodecInfo | TextInfo | None:
+    return getattr(dataset.info, "text_encoder" if kind == "text" else f"{kind}_codec")
 
 
 def _streams_of(kind: str) -> set[str]:

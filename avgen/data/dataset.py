@@ -1,5 +1,6 @@
 """Examples of a dataset folder by index."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -16,15 +16,20 @@ from avgen import media
 from avgen.caption import TimedCaption
 from avgen.clip import Clip
 from avgen.data.schema import (
+    RIGHTS,
     STREAMS,
     DatasetError,
     check_identity,
     read_info,
     read_manifest,
 )
-from avgen.data.shards import ShardReader, parse_captions, parse_latents
+from avgen.data.shapes import Shape, distinct_shapes
+from avgen.data.shards import parse_captions, parse_latents
+from avgen.data.storage import open_storage
+from avgen.data.text_features import TextFeatures, parse_text
 
-Shape = tuple[tuple[int, ...] | None, ...]
+__all__ = ["LatentDataset", "LatentExample", "MediaDataset", "Shape"]
+Members = dict[str, bytes]
 
 
 class LatentExample(TypedDict):
@@ -35,6 +40,7 @@ class LatentExample(TypedDict):
     audio: Float[Tensor, "c l"] | None
     codes: Int[Tensor, "q l"] | None
     captions: tuple[TimedCaption, ...]
+    text: tuple[TextFeatures, ...] | None
     fps: float
     duration: float
 
@@ -42,14 +48,16 @@ class LatentExample(TypedDict):
 class LatentDataset:
     """Latents and captions of a dataset folder.
 
-    Opening reads the manifest and nothing else; an item is two reads at known offsets. Instances
-    can be shared with
-    forked processes and pickled to spawned ones.
+    Opening reads the manifest and nothing else; an item is one read at a known offset. Instances
+    can be shared with forked processes and pickled to spawned ones.
 
     Args:
-        folder: Folder with ``dataset.json``.
+        folder: Folder with ``dataset.json``: a path, or the URL of an object store or web server
+            that fsspec has a driver for.
         video_identity: Identity of the video codec that the latents must be of; None accepts any.
         audio_identity: Likewise for the audio codec.
+        text_identity: Likewise for the encoder of the text features.
+        text_features: Load the text features too.
         cache_bytes: Keep examples in memory up to about this many bytes; 0 keeps none.
 
     Raises:
@@ -62,16 +70,26 @@ class LatentDataset:
         *,
         video_identity: str | None = None,
         audio_identity: str | None = None,
+        text_identity: str | None = None,
+        text_features: bool = False,
         cache_bytes: int = 0,
     ):
-        self.folder = Path(folder)
-        self.info = read_info(self.folder)
-        check_identity(self.folder, self.info, video=video_identity, audio=audio_identity)
-        self.manifest = read_manifest(self.folder, self.info)
+        self.storage = open_storage(folder)
+        self.folder = self.storage.location
+        self.info = read_info(self.storage)
+        check_identity(
+            self.folder, self.info, video=video_identity, audio=audio_identity, text=text_identity
+        )
+        if text_features and self.info.text_encoder is None:
+            raise DatasetError(
+                f"{self.folder}: holds no text features; leave out text_features, or write them "
+                "with the dataset"
+            )
+        self.manifest = read_manifest(self.storage, self.info).combine_chunks()
         self.cache_bytes = cache_bytes
+        self._wanted = ("captions", "latents", *(("text",) if text_features else ()))
         self._cache: dict[int, LatentExample] = {}
         self._cached_bytes = 0
-        self._reader = ShardReader(self.folder)
         self._shards = _Column(self.manifest["shard"])
         self._ids = _Column(self.manifest["id"])
         self._numbers = {
@@ -90,26 +108,46 @@ class LatentDataset:
             IndexError: There is no such row.
             DatasetError: The row has no latents, or its shard is damaged.
         """
+        return self.example(index, self.fetch(index))
+
+    def fetch(self, index: int) -> Members | None:
+        """The bytes of a row's members, or None where its example is in memory.
+
+        It only reads, so that threads can do it ahead of time.
+
+        Raises:
+            IndexError: There is no such row.
+            DatasetError: The row has no latents, or its shard is damaged.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} of a dataset of {len(self)} examples")
         if index in self._cache:
+            return None
+        return self._members(index, self._wanted)
+
+    def example(self, index: int, members: Members | None) -> LatentExample:
+        """The example of a manifest row, given what `fetch` gave; to be called from one thread."""
+        if members is None or index in self._cache:
             return self._cache[index]
-        example, size = self._load(index)
+        example = self._parsed(index, members)
+        size = _bytes_of(example) + 4 * len(members["captions"])
         if self._cached_bytes + size <= self.cache_bytes:
             self._cache[index] = example
             self._cached_bytes += size
         return example
 
-    @property
-    def shapes(self) -> list[Shape]:
-        """Of each row, what the examples of a batch share: shapes of streams, and frame rate."""
-        columns = [self.manifest[f"{stream}_shape"].to_pylist() for stream in STREAMS]
-        rates = zip(self._numbers["fps_numerator"], self._numbers["fps_denominator"], strict=True)
-        shapes = zip(*columns, strict=True)
-        return [
-            (*(tuple(s) if s else None for s in row), (int(n), int(d)))
-            for row, (n, d) in zip(shapes, rates, strict=True)
-        ]
+    def num_bytes(self, index: int) -> int:
+        """How much `fetch` reads for a row."""
+        return sum(max(int(self._numbers[f"{m}_size"][index]), 0) for m in self._wanted)
+
+    def shapes(self) -> tuple[np.ndarray, list[Shape]]:
+        """What the examples of a batch share: shapes of streams, and frame rate.
+
+        Returns:
+            Of each row the number of its shape, ``(N,)`` int32, and the distinct shapes.
+        """
+        columns = [f"{stream}_shape" for stream in STREAMS] + ["fps_numerator", "fps_denominator"]
+        return distinct_shapes(self.manifest.select(columns))
 
     @property
     def split_hashes(self) -> np.ndarray:
@@ -120,23 +158,18 @@ class LatentDataset:
         """What the preparation noted about an example, such as a world's truth."""
         return parse_captions(self._member(index, "captions"))[1]
 
-    def _load(self, index: int) -> tuple[LatentExample, int]:
-        captions = self._member(index, "captions")
-        latents = self._member(index, "latents")
-        arrays = parse_latents(latents)
-        video, audio, codes = (
-            torch.from_numpy(arrays[stream]) if stream in arrays else None for stream in STREAMS
-        )
-        example = LatentExample(
+    def _parsed(self, index: int, members: Members) -> LatentExample:
+        streams: Mapping[str, Tensor] = parse_latents(members["latents"])
+        return LatentExample(
             id=self._ids[index],
-            video=None if video is None else video.float(),
-            audio=None if audio is None else audio.float(),
-            codes=None if codes is None else codes.long(),
-            captions=parse_captions(captions)[0],
+            video=streams.get("video"),
+            audio=streams.get("audio"),
+            codes=streams.get("codes"),
+            captions=parse_captions(members["captions"])[0],
+            text=parse_text(members["text"]) if "text" in members else None,
             fps=float(self._fps(index)),
             duration=float(self._numbers["duration_us"][index]) / 1e6,
         )
-        return example, 2 * len(latents) + 4 * len(captions)
 
     def _fps(self, index: int) -> Fraction:
         numbers = self._numbers
@@ -145,14 +178,19 @@ class LatentDataset:
         )
 
     def _member(self, index: int, member: str) -> bytes:
-        offset = int(self._numbers[f"{member}_offset"][index])
-        if offset < 0:
-            raise DatasetError(
-                f"{self.folder}: example {self._ids[index]!r} has no {member}; "
-                "run `avgen prep` with --encode for latents, with --media for media"
-            )
-        size = int(self._numbers[f"{member}_size"][index])
-        return self._reader.read(self._shards[index], offset, size)
+        return self._members(index, (member,))[member]
+
+    def _members(self, index: int, names: tuple[str, ...]) -> Members:
+        ranges = []
+        for name in names:
+            offset = int(self._numbers[f"{name}_offset"][index])
+            if offset < 0:
+                raise DatasetError(
+                    f"{self.folder}: example {self._ids[index]!r} has no {name}; "
+                    "run `avgen prep` with --encode for latents, with --media for media"
+                )
+            ranges.append((offset, int(self._numbers[f"{name}_size"][index])))
+        return dict(zip(names, self.storage.read_ranges(self._shards[index], ranges), strict=True))
 
 
 class MediaDataset(LatentDataset):
@@ -178,10 +216,17 @@ class MediaDataset(LatentDataset):
         return self._member(index, "media")
 
     def provenance(self, index: int) -> dict[str, Any]:
-        """Fields of a row's `Example` that no clip holds: id, captions, source, seed, metadata."""
+        """Fields of a row's `Example` that no clip holds: id, captions, source, rights, metadata."""
         captions, metadata = parse_captions(self._member(index, "captions"))
-        row = self.manifest.select(["id", "source", "seed"]).slice(index, 1).to_pylist()[0]
+        names = ["id", "source", "seed", "source_sha256", *RIGHTS]
+        row = self.manifest.select(names).slice(index, 1).to_pylist()[0]
         return {**row, "captions": captions, "metadata": metadata}
+
+
+def _bytes_of(example: LatentExample) -> int:
+    tensors = [example["video"], example["audio"], example["codes"]]
+    tensors += [features.states for features in example["text"] or ()]
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def _filled(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,7 +1,9 @@
 """From draws to batches: examples of all folders of a run, and a loader that starts anywhere."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -9,12 +11,27 @@ from torch.utils.data import DataLoader, Dataset
 
 from avgen.caption import TimedCaption
 from avgen.data.batch import AVBatch
-from avgen.data.dataset import LatentDataset, LatentExample
+from avgen.data.dataset import LatentDataset, LatentExample, Members
 from avgen.data.sampler import Draw, PureSampler, mix
 from avgen.data.schema import STREAMS
+from avgen.data.text_features import TextFeatures
 
 Stream = Literal["video", "audio", "codes"]
-Item = tuple[LatentExample, TimedCaption, int]
+_THREADS = 16
+_MOST_BATCHES = 64
+
+
+class Item(NamedTuple):
+    """An example, which of its captions is used, and the step it is drawn for."""
+
+    example: LatentExample
+    choice: int
+    step: int
+
+    @property
+    def caption(self) -> TimedCaption:
+        """The caption that is used."""
+        return self.example["captions"][self.choice]
 
 
 class BatchView(Dataset[Item]):
@@ -47,18 +64,36 @@ class BatchView(Dataset[Item]):
         self.audio_rate = audio.sample_rate / audio.hop if known else None  # type: ignore[operator]
 
     def __getitem__(self, draw: Draw) -> Item:
-        number = int(np.searchsorted(self.ends, draw.example, side="right"))
-        dataset = self.datasets[number]
-        example = dataset[draw.example - int(self.ends[number]) + len(dataset)]
+        return self.item(draw, self.fetch(draw))
+
+    def fetch(self, draw: Draw) -> Members | None:
+        """Read what a draw needs; see `LatentDataset.fetch`."""
+        dataset, index = self._find(draw)
+        return dataset.fetch(index)
+
+    def num_bytes(self, draw: Draw) -> int:
+        """How much `fetch` reads for a draw."""
+        dataset, index = self._find(draw)
+        return dataset.num_bytes(index)
+
+    def item(self, draw: Draw, members: Members | None) -> Item:
+        """The item of a draw, given what `fetch` gave."""
+        dataset, index = self._find(draw)
+        example = dataset.example(index, members)
         choice = 0
         if self.caption_seed is not None:
             choice = mix(self.caption_seed, draw.step, draw.slot) % len(example["captions"])
-        return example, example["captions"][choice], draw.step
+        return Item(example, choice, draw.step)
+
+    def _find(self, draw: Draw) -> tuple[LatentDataset, int]:
+        number = int(np.searchsorted(self.ends, draw.example, side="right"))
+        dataset = self.datasets[number]
+        return dataset, draw.example - int(self.ends[number]) + len(dataset)
 
     def collate(self, items: list[Item]) -> AVBatch:
         """Stack examples of one shape."""
-        examples = [example for example, _, _ in items]
-        captions = [caption for _, caption, _ in items]
+        examples = [item.example for item in items]
+        captions = [item.caption for item in items]
         fps, duration = examples[0]["fps"], examples[0]["duration"]
         tensors = {stream: self._stack(examples, stream) for stream in STREAMS}
         if self.first_frame_only:
@@ -73,7 +108,8 @@ class BatchView(Dataset[Item]):
             duration=duration,
             time_stride=self.time_stride,
             audio_rate=self.audio_rate,
-            step=items[0][2],
+            step=items[0].step,
+            text=_text_of(items),
         )
 
     def _stack(self, examples: list[LatentExample], stream: Stream) -> Any:
@@ -83,6 +119,12 @@ class BatchView(Dataset[Item]):
         if self.first_frame_only and stream == "video":
             tensors = [tensor[:, :1] for tensor in tensors]  # type: ignore[index]
         return torch.stack(tensors)  # type: ignore[arg-type]
+
+
+def _text_of(items: list[Item]) -> list[TextFeatures] | None:
+    features = [item.example["text"] for item in items]
+    chosen = [f[item.choice] for f, item in zip(features, items, strict=True) if f is not None]
+    return chosen or None
 
 
 class StepLoader(DataLoader[Item]):
@@ -96,6 +138,8 @@ class StepLoader(DataLoader[Item]):
         sampler: Batches.
         first_step: Gives the step of the next batch; None where nobody knows: then the sampler's.
         num_workers: Loader processes.
+        read_ahead_bytes: Without loader processes, threads read the examples of the steps to come,
+            up to this many bytes that are not used yet; 0 reads when asked.
     """
 
     def __init__(
@@ -104,6 +148,7 @@ class StepLoader(DataLoader[Item]):
         sampler: PureSampler,
         first_step: Callable[[], int | None],
         num_workers: int = 0,
+        read_ahead_bytes: int = 0,
     ):
         super().__init__(
             view,
@@ -112,14 +157,18 @@ class StepLoader(DataLoader[Item]):
             num_workers=num_workers,
             generator=torch.Generator(),  # else each new iterator draws from the global generator
         )
+        self.view = view
         self.sampler_by_step = sampler
         self.first_step = first_step
+        self.read_ahead_bytes = read_ahead_bytes
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """One epoch's number of batches, from the first step on."""
         step = self.first_step()
         if step is not None:
             self.sampler_by_step.step = step
+        if self.num_workers == 0 and self.read_ahead_bytes > 0:
+            return read_ahead(self.view, iter(self.sampler_by_step), self.read_ahead_bytes)
         return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
@@ -130,3 +179,34 @@ class StepLoader(DataLoader[Item]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on at the step of ``state``; a trainer's own step overrides it."""
         self.sampler_by_step.load_state_dict(state)
+
+
+def read_ahead(view: BatchView, batches: Iterator[list[Draw]], limit: int) -> Iterator[AVBatch]:
+    """Batches in order, read by threads before they are due.
+
+    Threads only read; examples are made and kept in the thread of the caller.
+
+    Args:
+        view: Examples.
+        batches: Draws of each batch.
+        limit: Bytes read or being read that are not used yet; one batch is always read.
+    """
+    waiting: deque[tuple[list[Draw], list[Future[Members | None]], int]] = deque()
+    used = 0
+    draws = next(batches, None)
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="avgen-read")
+    try:
+        while draws or waiting:
+            while draws and len(waiting) < _MOST_BATCHES:
+                size = sum(view.num_bytes(draw) for draw in draws)
+                if waiting and used + size > limit:
+                    break
+                waiting.append((draws, [pool.submit(view.fetch, draw) for draw in draws], size))
+                used += size
+                draws = next(batches, None)
+            due, reads, size = waiting.popleft()
+            items = [view.item(d, read.result()) for d, read in zip(due, reads, strict=True)]
+            used -= size
+            yield view.collate(items)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

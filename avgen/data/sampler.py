@@ -1,8 +1,7 @@
 """Which examples make up a batch, as a pure function of the seed and the step.
 
 Nothing is shuffled in memory and nothing is remembered: a permutation of N positions is computed
-one position at a time
-by a Feistel network, so starting at any step costs the same as starting at zero.
+one position at a time by a Feistel network, so starting at any step costs the same as starting at zero.
 Source of the method: Luby and Rackoff 1988; cycle walking, Black and Rogaway 2002.
 """
 
@@ -79,23 +78,30 @@ class Group:
     """Examples that may share a batch.
 
     Attributes:
-        indices: ``(N,)`` example indices.
+        indices: ``(N,)`` example indices; a range stands for as many without holding them.
         weight: Share of the batches of an epoch, relative to the other groups.
     """
 
-    indices: np.ndarray
+    indices: np.ndarray | range
     weight: float
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Indices at ``positions`` ``(K,)``."""
+        if isinstance(self.indices, range):
+            return self.indices.start + self.indices.step * positions
+        return self.indices[positions]
 
 
 class PureSampler:
     """Batches of examples from one group each, as a function of ``(seed, step)``.
 
     An epoch has a fixed number of steps, shared out to the groups by weight; which step belongs to
-    which group is
-    permuted anew in every epoch. A group deals its examples in permuted rounds, each example once
-    per round, and
-    goes on with the next round inside a batch; a group smaller than a batch gives smaller batches
-    without repeats.
+    which group is permuted anew in every epoch. A group deals its examples in permuted rounds, each
+    example once per round, and goes on with the next round inside a batch; a group smaller than a
+    batch gives smaller batches without repeats.
+
+    The examples of a step do not depend on the number of ranks, so a run can go on with another.
+    Where a small batch cannot be shared out evenly, its first examples go to two ranks.
 
     Args:
         groups: What may be batched together.
@@ -122,7 +128,8 @@ class PureSampler:
         groups = [group for group in groups if len(group.indices) and group.weight > 0]
         if not groups:
             raise ValueError(
-                "no examples to sample from; check the folders, the weights and the split"
+                "no examples to sample from; check the folders, the weights, the split and the "
+                "exclusion list"
             )
         if batch_size < 1 or batch_size % num_ranks or not 0 <= rank < num_ranks:
             raise ValueError(
@@ -134,7 +141,7 @@ class PureSampler:
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
-        self.sizes = [batch_of(len(group.indices), batch_size, num_ranks) for group in groups]
+        self.sizes = [min(batch_size, len(group.indices)) for group in groups]
         full = sum(len(g.indices) / s for g, s in zip(groups, self.sizes, strict=True))
         self.steps_per_epoch = max(steps_per_epoch or round(full), len(groups))
         self.quotas = apportion([group.weight for group in groups], self.steps_per_epoch)
@@ -148,18 +155,20 @@ class PureSampler:
         number = int(np.searchsorted(self._ends, place, side="right"))
         turn = epoch * self.quotas[number] + int(place - self._ends[number] + self.quotas[number])
         indices = self._deal(number, turn)
-        mine = range(self.rank, len(indices), self.num_ranks)
-        return [Draw(int(indices[slot]), step, slot) for slot in mine]
+        slots = range(
+            self.rank, -(-len(indices) // self.num_ranks) * self.num_ranks, self.num_ranks
+        )
+        return [Draw(int(indices[slot % len(indices)]), step, slot) for slot in slots]
 
     def _deal(self, number: int, turn: int) -> np.ndarray:
         """Examples of the ``turn``-th batch of a group since the start of the run."""
-        indices, size = self.groups[number].indices, self.sizes[number]
-        rounds, positions = np.divmod(turn * size + np.arange(size), len(indices))
+        group, size = self.groups[number], self.sizes[number]
+        rounds, positions = np.divmod(turn * size + np.arange(size), len(group.indices))
         parts = [
-            permute(positions[rounds == r], len(indices), mix(self.seed, 2, number, int(r)))
+            permute(positions[rounds == r], len(group.indices), mix(self.seed, 2, number, int(r)))
             for r in np.unique(rounds)
         ]
-        return indices[np.concatenate(parts)]
+        return group.at(np.concatenate(parts))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """One epoch's number of batches, from the current step on; leaves `step` alone."""
@@ -175,11 +184,6 @@ class PureSampler:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on at the step of ``state``."""
         self.step = state["step"]
-
-
-def batch_of(num_examples: int, batch_size: int, num_ranks: int = 1) -> int:
-    """Size of a group's batches: no more than its examples, but the same on each rank."""
-    return max(min(batch_size, num_examples) // num_ranks, 1) * num_ranks
 
 
 def apportion(weights: Sequence[float], total: int) -> list[int]:

@@ -1,17 +1,14 @@
-"""Writing and reading the shards of a dataset.
+"""Writing the shards of a dataset, and what their members hold.
 
 A shard is written whole or not at all: the tar first, then its part of the manifest under
-``parts/``, which says that
-the shard is done. `finish` joins the parts into the dataset's manifest.
+``parts/``, which says that the shard is done. `finish` joins the parts into the dataset's manifest.
 """
 
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -21,28 +18,33 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import load as load_tensors
-from safetensors.numpy import save as save_tensors
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from avgen.caption import TimedCaption
 from avgen.clip import Clip
 from avgen.clock import us_from_seconds
+from avgen.data.quantise import LatentDtype, RoundingLoss, restored, stored
 from avgen.data.schema import (
     COLUMNS,
     MANIFEST,
     MEMBERS,
+    RIGHTS,
     STREAMS,
     DatasetError,
     DatasetInfo,
     atomic,
+    completed,
     write_info,
 )
+from avgen.data.text_features import TextFeatures, text_bytes
 
-_DTYPES = {"video": np.float16, "audio": np.float16, "codes": np.int16}
 _ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _BLOCK = 512
 _KEY = b"avgen.key"
 _EXTRA = b"avgen.extra"
+_LOSS = b"avgen.loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,11 @@ class Example:
         media: An MP4 file, or None.
         latents: ``video`` (C, T, H, W), ``audio`` (C, L), ``codes`` (Q, L), each only where the
             stream exists.
+        text_features: Of each caption, or None.
+        source_sha256: Of the file that the clip was cut from; None for a rendered one.
+        licence: Of the source, best an SPDX identifier or URL; None where unknown.
+        consent: Where the consent of the people in it is noted; None where unknown.
+        faces: Whether faces are seen; None where nobody looked.
     """
 
     id: str
@@ -81,6 +88,11 @@ class Example:
     metadata: dict[str, Any] = field(default_factory=dict)
     media: bytes | None = None
     latents: dict[str, np.ndarray] = field(default_factory=dict)
+    text_features: tuple[TextFeatures, ...] | None = None
+    source_sha256: str | None = None
+    licence: str | None = None
+    consent: str | None = None
+    faces: bool | None = None
 
     @classmethod
     def of_clip(cls, clip: Clip, **rest: Any) -> "Example":
@@ -105,7 +117,7 @@ def split_hash(example_id: str) -> int:
     return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:4], "big")
 
 
-def _members(example: Example) -> dict[str, bytes]:
+def _members(example: Example, dtype: LatentDtype, loss: RoundingLoss) -> dict[str, bytes]:
     captions = [caption.to_dict() for caption in example.captions]
     text = {"captions": captions, "metadata": example.metadata}
     members = {"captions": json.dumps(text, sort_keys=True, ensure_ascii=False).encode()}
@@ -115,16 +127,25 @@ def _members(example: Example) -> dict[str, bytes]:
             raise DatasetError(
                 f"{example.id}: unknown latents {sorted(unknown)}; known are {STREAMS}"
             )
-        arrays = {
-            k: np.ascontiguousarray(v, dtype=_DTYPES[k]) for k, v in sorted(example.latents.items())
-        }
-        members["latents"] = save_tensors(arrays)
+        tensors = stored(example.latents, dtype)
+        if dtype != "float16":
+            loss.add(example.latents, tensors)
+        members["latents"] = save_tensors(tensors)
+    if example.text_features is not None:
+        if len(example.text_features) != len(example.captions):
+            raise DatasetError(
+                f"{example.id}: {len(example.text_features)} text features for "
+                f"{len(example.captions)} captions; give one of each"
+            )
+        members["text"] = text_bytes(example.text_features)
     if example.media is not None:
         members["media"] = example.media
     return members
 
 
-def _append(tar: tarfile.TarFile, example: Example, shard: str) -> dict[str, Any]:
+def _append(
+    tar: tarfile.TarFile, example: Example, shard: str, dtype: LatentDtype, loss: RoundingLoss
+) -> dict[str, Any]:
     """Append an example's members to a tar and return its manifest row."""
     if not _ID.fullmatch(example.id):
         raise DatasetError(
@@ -135,7 +156,7 @@ def _append(tar: tarfile.TarFile, example: Example, shard: str) -> dict[str, Any
         raise DatasetError(f"{example.id}: has no caption; give at least one TimedCaption")
     row: dict[str, Any] = dict.fromkeys(COLUMNS.names)
     sha = hashlib.sha256()
-    for member, data in _members(example).items():
+    for member, data in _members(example, dtype, loss).items():
         header = tarfile.TarInfo(f"{example.id}{MEMBERS[member]}")
         header.size = len(data)
         row[f"{member}_offset"] = tar.offset + _BLOCK
@@ -148,6 +169,7 @@ def _append(tar: tarfile.TarFile, example: Example, shard: str) -> dict[str, Any
         for name in ("id", "duration_us", "num_frames", "height", "width", "num_samples")
     }
     row |= {name: getattr(example, name) for name in ("sample_rate", "source", "seed")}
+    row |= {name: getattr(example, name) for name in ("source_sha256", *RIGHTS)}
     return row | {
         "shard": shard,
         "fps_numerator": example.fps.numerator,
@@ -162,7 +184,13 @@ def _part_path(folder: Path, shard: str) -> Path:
 
 
 def write_shard(
-    folder: Path, shard: str, examples: Iterable[Example], *, key: str = "", extra: Any = None
+    folder: Path,
+    shard: str,
+    examples: Iterable[Example],
+    *,
+    key: str = "",
+    extra: Any = None,
+    latent_dtype: LatentDtype = "float16",
 ) -> int:
     """Write one shard and its part of the manifest, atomically, and return the number of examples.
 
@@ -173,17 +201,19 @@ def write_shard(
         key: What the shard was made from; `read_part` refuses a part with another key.
         extra: JSON-able facts to keep with the part, or a function that gives them after the last
             example.
+        latent_dtype: How latents are stored; that of the `DatasetInfo` given to `finish`.
     """
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     _part_path(folder, shard).unlink(missing_ok=True)
-    rows = []
+    rows, loss = [], RoundingLoss()
     with (
         atomic(folder / shard) as temporary,
         tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        rows = [_append(tar, example, shard) for example in examples]
+        rows = [_append(tar, example, shard, latent_dtype, loss) for example in examples]
     metadata = {
         _KEY: key.encode(),
+        _LOSS: json.dumps({latent_dtype: loss.sums}).encode(),
         _EXTRA: json.dumps(extra() if callable(extra) else extra).encode(),
     }
     table = pa.Table.from_pylist(rows, schema=COLUMNS.with_metadata(metadata))
@@ -213,14 +243,15 @@ def finish(folder: Path, shards: list[str], info: DatasetInfo) -> DatasetInfo:
     Raises:
         DatasetError: A shard is not done, or two examples have one id.
     """
-    parts = []
+    parts, loss = [], RoundingLoss()
     for shard in shards:
         part = read_part(folder, shard)
         if part is None:
             raise DatasetError(
                 f"{folder / shard}: not finished; run the preparation again to complete it"
             )
-        parts.append(part[0].replace_schema_metadata(None))
+        loss.join(_loss_of(folder, shard, part[0], info.latent_dtype))
+        parts.append(completed(part[0].replace_schema_metadata(None)).select(COLUMNS.names))
     table = pa.concat_tables([COLUMNS.empty_table(), *parts])
     ids = table["id"].to_pylist()
     if len(set(ids)) != len(ids):
@@ -234,64 +265,29 @@ def finish(folder: Path, shards: list[str], info: DatasetInfo) -> DatasetInfo:
         num_examples=table.num_rows,
         manifest_sha256=hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
         shards={shard: (folder / shard).stat().st_size for shard in shards},
+        counts=_with_loss(info, loss),
     )
     write_info(folder, info)
     return info
 
 
-class ShardReader:
-    """Reads members at byte offsets; safe to share with forked processes.
+def _loss_of(folder: Path, shard: str, part: pa.Table, dtype: LatentDtype) -> RoundingLoss:
+    told = json.loads((part.schema.metadata or {}).get(_LOSS, b'{"float16": {}}'))
+    if dtype not in told:
+        raise DatasetError(
+            f"{folder / shard}: latents in {next(iter(told))}, but the dataset is to hold {dtype}; "
+            "write all shards with the latent_dtype of the dataset"
+        )
+    return RoundingLoss(told[dtype])
 
-    `os.pread` has no position that they could move under each other.
 
-    Args:
-        folder: The dataset.
-        max_open: File descriptors kept open.
-    """
-
-    def __init__(self, folder: str | Path, max_open: int = 64):
-        self.folder = Path(folder)
-        self.max_open = max_open
-        self._files: OrderedDict[str, int] = OrderedDict()
-
-    def read(self, shard: str, offset: int, size: int) -> bytes:
-        """``size`` bytes at ``offset`` of ``shard``.
-
-        Raises:
-            DatasetError: The shard is missing or shorter.
-        """
-        data = os.pread(self._descriptor(shard), size, offset)
-        if len(data) != size:
-            raise DatasetError(
-                f"{self.folder / shard}: {len(data)} of {size} bytes at {offset}: truncated; "
-                "copy the shard again"
-            )
-        return data
-
-    def _descriptor(self, shard: str) -> int:
-        if shard in self._files:
-            return self._files[shard]
-        try:
-            descriptor = os.open(self.folder / shard, os.O_RDONLY)
-        except OSError as error:
-            raise DatasetError(
-                f"{self.folder / shard}: cannot be opened ({error}); copy it again"
-            ) from error
-        self._files[shard] = descriptor
-        if len(self._files) > self.max_open:
-            os.close(self._files.popitem(last=False)[1])
-        return descriptor
-
-    def close(self) -> None:
-        """Close all files."""
-        while self._files:
-            os.close(self._files.popitem()[1])
-
-    def __del__(self) -> None:
-        self.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "max_open": self.max_open, "_files": OrderedDict()}
+def _with_loss(info: DatasetInfo, loss: RoundingLoss) -> dict[str, Any]:
+    """Counts with what eight bits cost; what the preparation measured beside it stays."""
+    if info.latent_dtype == "float16":
+        return info.counts
+    known = info.counts.get("latent_loss", {})
+    told = {name: {**known.get(name, {}), **values} for name, values in loss.report().items()}
+    return {**info.counts, "latent_loss": told}
 
 
 def parse_captions(data: bytes) -> tuple[tuple[TimedCaption, ...], dict[str, Any]]:
@@ -300,6 +296,6 @@ def parse_captions(data: bytes) -> tuple[tuple[TimedCaption, ...], dict[str, Any
     return tuple(TimedCaption.from_json(c) for c in text["captions"]), text["metadata"]
 
 
-def parse_latents(data: bytes) -> dict[str, np.ndarray]:
-    """Arrays of a ``{id}.latents.safetensors`` member."""
-    return load_tensors(data)
+def parse_latents(data: bytes) -> dict[str, Tensor]:
+    """Streams of a ``{id}.latents.safetensors`` member: latents in float32, codes in int64."""
+    return restored(load_tensors(data))

@@ -1,9 +1,10 @@
-"""Media files in and out: time-based reads, exact MP4 files, hostile input refused."""
+"""Media files in and out: time-based reads, files of any length in windows, exact MP4 files, hostile input refused."""
 
-from avgen.media.container import AudioInfo, MediaInfo, VideoInfo, probe
+from avgen.media.container import AudioInfo, MediaInfo, VideoInfo, picture_times, probe
 from avgen.media.limits import MediaError, MediaLimits
 from avgen.media.reader import read, read_image
 from avgen.media.resample import resample
+from avgen.media.windows import read_pictures, read_windows
 from avgen.media.writer import MediaWriter, write
 
 __all__ = [
@@ -13,9 +14,12 @@ __all__ = [
     "MediaLimits",
     "MediaWriter",
     "VideoInfo",
+    "picture_times",
     "probe",
     "read",
     "read_image",
+    "read_pictures",
+    "read_windows",
     "resample",
     "write",
 ]

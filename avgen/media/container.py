@@ -1,5 +1,6 @@
 """Opening a media file safely, and what its header says: `probe`."""
 
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from avgen.media.sniff import IMAGES, open_regular, sniff
 CLIP_SCHEMA = "avgen.clip/1"
 # The other formats have no duration in their header; FFmpeg estimates one from the bit rate.
 _EXACT = ("mov", "matroska", "avi", "wav", "flac", "ogg")
+# Matroska tells only the length of the whole, which FFmpeg at times reports for a stream.
+_EXACT_STREAMS = ("mov", "avi", "wav", "flac", "ogg")
 _MAX_EMBEDDED = 4_000_000
 _BUFFER = 1 << 18
 _log = logging.getLogger(__name__)
@@ -85,7 +88,8 @@ class OpenMedia:
 
     def end(self, stream: VideoStream | AudioStream) -> Fraction | None:
         """End of a stream as its header says, in seconds after ``zero``; None if it does not."""
-        if self.format not in _EXACT or not stream.duration or stream.time_base is None:
+        exact = self.format in _EXACT_STREAMS
+        if not exact or not stream.duration or stream.time_base is None:
             return None
         return (Fraction(stream.start_time or 0) + stream.duration) * stream.time_base - self.zero
 
@@ -214,6 +218,37 @@ def probe(path: str | Path, *, limits: MediaLimits | None = None) -> MediaInfo:
             audio=_audio_info(media),
             embedded=media.embedded,
         )
+
+
+def picture_times(
+    path: str | Path, *, most: int | None = None, limits: MediaLimits | None = None
+) -> list[Fraction]:
+    """When the pictures of a file come on, in seconds and in order, without decoding.
+
+    Args:
+        path: A video file.
+        most: Packets to look at; None for all. Pictures are stored out of order, so the last few of
+            a part may lack those between them.
+        limits: Bounds on what the file may cost; None for the defaults.
+
+    Raises:
+        MediaError: The file is not usable media or has no picture.
+    """
+    with opened(Path(path), limits or MediaLimits()) as media, guarded(Path(path), "read it"):
+        return packet_times(media, most)
+
+
+def packet_times(media: OpenMedia, most: int | None = None) -> list[Fraction]:
+    """`picture_times` of an open file."""
+    packets = () if media.video is None else media.container.demux(media.video)
+    times = sorted(
+        packet.pts * packet.time_base - media.zero
+        for packet in itertools.islice(packets, most)
+        if packet.pts is not None and packet.time_base is not None
+    )
+    if not times:
+        raise MediaError(media.path, "has no picture", "give a file with video")
+    return times
 
 
 def _times(media: OpenMedia, stream: VideoStream | AudioStream) -> dict[str, float | None]:

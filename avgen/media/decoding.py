@@ -5,6 +5,7 @@ Shapes: F frames, H height, W width, C channels, S samples.
 
 import dataclasses
 from fractions import Fraction
+from typing import ClassVar
 
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
@@ -35,6 +36,8 @@ _TRUNCATION = Fraction(1, 4)
 class Decoding:
     """One pass over a file, from packets to a clip."""
 
+    grid_type: ClassVar[type[FrameGrid]] = FrameGrid
+
     def __init__(self, media: OpenMedia, request: ReadRequest):
         self.media, self.request = media, request
         self.fps = request.rate_of(media) if media.video else None
@@ -46,7 +49,7 @@ class Decoding:
 
     def _make_grid(self, fps: Fraction, stream: VideoStream) -> FrameGrid:
         request, crop, reformatter = self.request, embedded_size(self.media), VideoReformatter()
-        return FrameGrid(
+        return self.grid_type(
             start=request.start,
             fps=fps,
             length=request.num_frames(fps),
@@ -56,7 +59,7 @@ class Decoding:
         )
 
     def _make_sound(self, stream: AudioStream) -> SoundPlacer:
-        start = self.request.start
+        start = self.request.start + self.request.sound_offset
         return SoundPlacer(
             start=start,
             end=None if self.duration is None else start + self.duration,
@@ -73,6 +76,8 @@ class Decoding:
         """Decode until the span is complete; False where the seek landed after its start."""
         wanted = [stream for stream in (self.media.video, self.media.audio) if stream]
         landed: set[str] = set()
+        # FFmpeg cuts the head off the first block of sound after a seek, and rounds its time twice.
+        skip = sought
         for packet in self.media.container.demux(wanted):
             kind = packet.stream.type
             if self._done(kind):
@@ -80,12 +85,19 @@ class Decoding:
                     return True
                 continue
             for frame, time in self._frames(packet):
-                if sought and kind not in landed and time > self.request.start:
+                if sought and kind not in landed and time > self._first(kind):
                     return False
+                if skip and kind == "audio":
+                    skip = False
+                    continue
                 landed.add(kind)
                 self._add(frame, time)
         self.reached_end = True
         return not (sought and len(landed) < len(wanted))
+
+    def _first(self, kind: str) -> Fraction:
+        """Where the span of a stream starts."""
+        return self.request.start + (self.request.sound_offset if kind == "audio" else 0)
 
     def _done(self, kind: str) -> bool:
         part = self.grid if kind == "video" else self.sound
@@ -106,12 +118,11 @@ class Decoding:
         return placed
 
     def _add(self, frame: VideoFrame | AudioFrame, time: Fraction) -> None:
+        self._check_time(time)
         if isinstance(frame, AudioFrame):
             assert self.sound is not None
             rate = frame.sample_rate
             self.request.limits.check(self.media.path, "max_sample_rate", rate, "its sample rate")
-            if self.duration is None:
-                self.request.check_duration(time - self.request.start)
             self.sound.add(time, frame)
             return
         assert self.grid is not None
@@ -123,12 +134,16 @@ class Decoding:
         ticks = Fraction(frame.duration or 0) * (frame.time_base or 0)
         self.grid.add(time, frame, ticks or 1 / native_fps(self.media))
 
+    def _check_time(self, time: Fraction) -> None:
+        if self.duration is None:
+            self.request.check_duration(time - self.request.start)
+
     def clip(self) -> Clip:
         """The decoded span."""
         media, request = self.media, self.request
         last = self._last()
         if self.reached_end:
-            self._check_complete(last)
+            self._check_complete(last, request.end)
         request.check_end(last, self.fps)
         duration = self.duration if self.duration is not None else last - request.start
         frames = None
@@ -158,20 +173,24 @@ class Decoding:
         # The last block of a codec is whole; the container says how much of it counts.
         claimed = self.media.end(self.media.audio)
         heard = self.sound.end if claimed is None else min(self.sound.end, claimed)
+        heard -= self.request.sound_offset
         if self.grid is None:
             return heard
         assert self.fps is not None
         return self.grid.end if heard < self.grid.end + 1 / self.fps else heard
 
-    def _check_complete(self, last: Fraction) -> None:
+    def _check_complete(self, last: Fraction, wanted: Fraction | None) -> None:
         """Raise where the file, or one of its streams, ends well before its header says."""
-        media, wanted = self.media, self.request.end
-        ends = [(media.claimed_duration(), last)]
-        for part, stream in ((self.grid, media.video), (self.sound, media.audio)):
+        media, moved = self.media, self.request.sound_offset
+        ends = [(media.claimed_duration(), last, -abs(moved))]
+        for part, stream, offset in (
+            (self.grid, media.video, Fraction(0)),
+            (self.sound, media.audio, moved),
+        ):
             if part is not None and stream is not None:
-                ends.append((media.end(stream), part.end))
-        for claimed, reached in ends:
-            needed = None if claimed is None else min(claimed, wanted or claimed)
+                ends.append((media.end(stream), part.end, offset))
+        for claimed, reached, offset in ends:
+            needed = None if claimed is None else min(claimed, (wanted or claimed) + offset)
             if needed is not None and reached < needed - _TRUNCATION:
                 problem = f"is cut off at {float(reached):.3f} of {float(needed):.3f} s"
                 raise MediaError(media.path, problem, "get the complete file")

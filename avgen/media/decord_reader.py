@@ -18,7 +18,7 @@ from numpy import ndarray
 
 from avgen.clip import Clip
 from avgen.clock import count
-from avgen.media.container import OpenMedia, opened
+from avgen.media.container import OpenMedia, opened, packet_times
 from avgen.media.decoding import assemble, decode_sound, tolerance
 from avgen.media.limits import MediaError, guarded
 from avgen.media.picture import to_rgb
@@ -58,13 +58,7 @@ def read_with_decord(request: ReadRequest) -> Clip:
 def _picture_times(media: OpenMedia) -> tuple[list[Fraction], Fraction]:
     """Seconds of every picture in display order, and where the last one ends."""
     assert media.video is not None
-    times = sorted(
-        packet.pts * packet.time_base - media.zero
-        for packet in media.container.demux(media.video)
-        if packet.pts is not None and packet.time_base is not None
-    )
-    if not times:
-        raise MediaError(media.path, "has no picture", "give a file with video")
+    times = packet_times(media)
     steps = max(1, len(times) - 1)
     rate = media.video.average_rate
     step = (times[-1] - times[0]) / steps if len(times) > 1 else 1 / (rate or Fraction(25))

@@ -25,7 +25,8 @@ class MediaLimits:
     Attributes:
         max_file_bytes: Size of the file.
         max_streams: Streams in the file, of any kind.
-        max_duration: Seconds that one read may return.
+        max_duration: Seconds that one read, or one window, may return.
+        max_file_duration: Seconds of a file that is read in windows.
         max_pixels: Pixels of one picture, also when it changes size inside the stream.
         max_fps: Pictures per second that one read may return.
         max_sample_rate: Sound samples per second, in the file and returned.
@@ -37,6 +38,7 @@ class MediaLimits:
     max_file_bytes: int = 16 << 30
     max_streams: int = 32
     max_duration: float = 600.0
+    max_file_duration: float = 24 * 3600.0
     max_pixels: int = 16 << 20
     max_fps: float = 240.0
     max_sample_rate: int = 384_000

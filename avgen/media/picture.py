@@ -59,9 +59,7 @@ class FrameGrid:
 
     def add(self, time: Fraction, frame: VideoFrame, duration: Fraction) -> None:
         """The next picture, on screen from ``time`` for ``duration`` seconds."""
-        if self._current is not None:
-            before = (time - self.tolerance - self.start) * self.fps
-            self._repeat(max(0, -(-before.numerator // before.denominator)))
+        self._repeat(self._index(time))
         self._current = frame
         self.end = time + duration
 
@@ -71,6 +69,11 @@ class FrameGrid:
         assert self._frames is not None
         self._frames.resize((length, *self._frames.shape[1:]), refcheck=False)
         return self._frames
+
+    def _index(self, time: Fraction) -> int:
+        """The first frame that a picture from ``time`` on is seen in."""
+        before = (time - self.tolerance - self.start) * self.fps
+        return max(0, -(-before.numerator // before.denominator))
 
     def _repeat(self, until: int) -> None:
         """Fill the frames before index ``until`` with the current picture."""
@@ -86,6 +89,36 @@ class FrameGrid:
             self._frames.resize((room, *picture.shape), refcheck=False)
         self._frames[self._count : until] = picture
         self._count = until
+
+
+class NoGrid(FrameGrid):
+    """Keeps track of the pictures that come, and no frames."""
+
+    def add(self, time: Fraction, frame: VideoFrame, duration: Fraction) -> None:
+        """The next picture, on screen from ``time`` for ``duration`` seconds."""
+        self._current, self.end = frame, time + duration
+
+
+class SlidingGrid(FrameGrid):
+    """A `FrameGrid` of a given length that moves on, span by span."""
+
+    shown = Fraction(-1)
+    _before: VideoFrame | None = None
+
+    def add(self, time: Fraction, frame: VideoFrame, duration: Fraction) -> None:
+        """The next picture; only the first one after the span may come before `advance`."""
+        before = self._current
+        super().add(time, frame, duration)
+        self._before, self.shown = before, time
+
+    def advance(self) -> None:
+        """Begin the span after this one."""
+        assert self.length is not None
+        self.start += self.length / self.fps
+        self._frames, self._count = None, 0
+        latest, self._current = self._current, self._before
+        self._repeat(self._index(self.shown))
+        self._current = latest
 
 
 def to_rgb(

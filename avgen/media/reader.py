@@ -36,6 +36,7 @@ def read(
     sample_rate: int | None = None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    sound_offset: float = 0.0,
     require: tuple[Stream, ...] = (),
     reader: Literal["pyav", "decord"] = "pyav",
     limits: MediaLimits | None = None,
@@ -55,6 +56,8 @@ def read(
             that `write` made, the rate that was written.
         size: Height and width to return: pictures are scaled to cover it and cut at the centre.
         channels: Sound channels to return: 1 mixes down. None keeps the file's own.
+        sound_offset: Seconds by which the returned sound lay later in the file than the picture it
+            comes with: the offset of a file whose sound is late puts the two together.
         require: Streams that the file must have.
         reader: ``pyav``, or ``decord`` for files of constant rate that you trust.
         limits: Bounds on what the file may cost; None for the defaults.
@@ -67,6 +70,7 @@ def read(
             stream, or ends before the span does.
     """
     rest: dict[str, Any] = {"sample_rate": sample_rate, "size": size, "channels": channels}
+    rest["sound_offset"] = sound_offset
     request = make_request(path, start, end, fps, limits, require=require, **rest)
     if reader == "decord":
         from avgen.media.decord_reader import read_with_decord
@@ -106,6 +110,6 @@ def _read(request: ReadRequest, *, seek: bool) -> Clip | None:
         request.check_media(media)
         decoding = Decoding(media, request)
         if seek:
-            at = media.zero + request.start - _PREROLL
+            at = media.zero + request.start + min(request.sound_offset, 0) - _PREROLL
             media.container.seek(int(at * av_ticks), backward=True)
         return decoding.clip() if decoding.run(sought=seek) else None

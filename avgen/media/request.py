@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ReadRequest:
-    """The arguments of `avgen.media.read`; ``start`` and ``end`` exact to the microsecond."""
+    """The arguments of `avgen.media.read`; times are exact to the microsecond."""
 
     path: Path
     start: Fraction
@@ -30,6 +30,7 @@ class ReadRequest:
     channels: int | None
     require: tuple[Stream, ...]
     limits: MediaLimits
+    sound_offset: Fraction = Fraction(0)
 
     def __post_init__(self) -> None:
         if self.start < 0:
@@ -116,10 +117,12 @@ def make_request(
     end: float | None,
     fps: int | float | Fraction | None,
     limits: MediaLimits | None,
+    *,
+    sound_offset: float = 0.0,
     **rest: Any,
 ) -> ReadRequest:
     """Check and normalise the arguments of a read."""
-    for name, value in (("start", start), ("end", end)):
+    for name, value in (("start", start), ("end", end), ("sound_offset", sound_offset)):
         if value is not None and not math.isfinite(value):
             raise MediaError(path, f"{name} is {value}", "give seconds")
     try:
@@ -132,6 +135,7 @@ def make_request(
         end=None if end is None else Fraction(us_from_seconds(end), MICROSECONDS),
         fps=rate,
         limits=limits or MediaLimits(),
+        sound_offset=Fraction(us_from_seconds(sound_offset), MICROSECONDS),
         **rest,
     )
 

@@ -9,6 +9,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 QUALITY = "HQ"
+_LOW = 0.5**0.5
+# Weights of front left, front right, centre, low frequencies, rear left and right, side left and right.
+_LEFT = {6: (1, 0, _LOW, 0, _LOW, 0), 8: (1, 0, _LOW, 0, _LOW, 0, _LOW, 0)}
+_MIRRORED = [1, 0, 2, 3, 5, 4, 7, 6]
 
 
 def resample(
@@ -38,9 +42,18 @@ def fit_length(waveform: Float[ndarray, "c s"], length: int) -> Float[ndarray, "
 
 
 def fit_channels(waveform: Float[ndarray, "c s"], channels: int) -> Float[ndarray, "k s"]:
-    """The waveform with another number of channels: their mean, repeated."""
+    """The waveform with another number of channels: their mean, repeated.
+
+    Surround sound (5.1 and 7.1, in FFmpeg's order) keeps left and right in stereo: the centre and
+    the rear are mixed in 3 dB lower, the low-frequency channel is left out (ITU-R BS.775), and all
+    is scaled so that nothing clips.
+    """
     if waveform.shape[0] == channels:
         return waveform
+    if channels == 2 and waveform.shape[0] in _LEFT:
+        left = np.array(_LEFT[waveform.shape[0]])
+        right = left[_MIRRORED[: len(left)]]
+        return (np.stack([left, right]) / left.sum()).astype(waveform.dtype) @ waveform
     return np.repeat(waveform.mean(axis=0, keepdims=True), channels, axis=0)
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 
 import torch
 
+from avgen.data.quantise import LatentDtype
 from avgen.data.schema import INFO, DatasetError, DatasetInfo, read_info
 from avgen.data.shards import Example, finish, read_part, write_shard
 
@@ -53,7 +54,12 @@ class Source(ABC):
     """Where examples come from.
 
     Sources are hashable and travel to worker processes, so they hold settings only.
+
+    Attributes:
+        latent_dtype: How latents are stored; a source that offers others has it as a field.
     """
+
+    latent_dtype: LatentDtype = "float16"
 
     @abstractmethod
     def info(self) -> DatasetInfo:
@@ -100,7 +106,7 @@ def build(
         DatasetError: ``out`` holds another dataset, or another process is writing it.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _lock(out):
+    with folder_lock(out):
         info, jobs = source.info(), source.jobs()
         _check_folder(out, info, jobs)
         todo = [job for job in jobs if read_part(out, job.shard, job.key) is None]
@@ -116,16 +122,21 @@ def build(
 
 
 @contextmanager
-def _lock(out: Path) -> Iterator[None]:
-    """Hold the folder, and clear away what a killed run left half-written."""
+def folder_lock(out: Path) -> Iterator[None]:
+    """Hold the folder, and clear away what a killed run left half-written.
+
+    Raises:
+        DatasetError: Another process holds it.
+    """
     with (out / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DatasetError(
-                f"{out}: another process is writing this dataset; wait for it"
+                f"{out}: another process is writing here; wait for it"
             ) from error
-        for stale in (*out.glob(".*.tar.*"), *out.glob(".*.parquet.*"), *out.glob("parts/.*")):
+        half = (".*.tar.*", ".*.parquet.*", "parts/.*", "ledger/*/.*", "clips/*/.*")
+        for stale in (path for pattern in half for path in out.glob(pattern)):
             stale.unlink(missing_ok=True)
         yield
 
@@ -141,7 +152,7 @@ def _check_folder(out: Path, info: DatasetInfo, jobs: list[Job]) -> None:
     if not (out / INFO).is_file():
         return
     old = read_info(out, check_shards=False)  # missing shards are what is about to be made
-    for name in ("video_codec", "audio_codec", "settings"):
+    for name in ("video_codec", "audio_codec", "latent_dtype", "settings"):
         if getattr(old, name) != getattr(info, name):
             raise DatasetError(
                 f"{out}: holds a dataset with another {name.replace('_', ' ')} "
@@ -170,7 +181,14 @@ def _run_all(out: Path, source: Source, jobs: Sequence[Job], workers: int) -> It
 def _run(out: Path, source: Source, job: Job) -> None:
     records: list[Record] = []
     make = _opened(source)
-    write_shard(out, job.shard, make(job, records), key=job.key, extra=lambda: records)
+    write_shard(
+        out,
+        job.shard,
+        make(job, records),
+        key=job.key,
+        extra=lambda: records,
+        latent_dtype=source.latent_dtype,
+    )
 
 
 @cache

@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from avgen.data.dataset import MediaDataset
+from avgen.data.quantise import LatentDtype
 from avgen.data.schema import DatasetInfo
 from avgen.data.shards import Example
 from avgen_data_prep.build import Job, Record, Source, fingerprint
 from avgen_data_prep.encode import LatentEncoder, Weights
+from avgen_data_prep.latent_loss import MEASURED_CLIPS, decode_loss
+
+_FIELDS = ("folder", "weights", "keep_media", "latent_dtype")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +25,13 @@ class EncodeSource(Source):
         folder: Dataset with MP4 members.
         weights: Codecs.
         keep_media: Copy the MP4 members too.
+        latent_dtype: How latents are stored; with eight bits ``dataset.json`` counts what was lost.
     """
 
     folder: Path
     weights: Weights
     keep_media: bool = False
+    latent_dtype: LatentDtype = "float16"
 
     @cached_property
     def _dataset(self) -> MediaDataset:
@@ -36,7 +42,7 @@ class EncodeSource(Source):
         return LatentEncoder.load(self.weights)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("folder", "weights", "keep_media")}
+        return {name: getattr(self, name) for name in _FIELDS}
 
     def info(self) -> DatasetInfo:
         """Codecs, and the settings of the dataset that is read."""
@@ -44,6 +50,7 @@ class EncodeSource(Source):
         return DatasetInfo(
             video_codec=self._encoder.video_info,
             audio_codec=self._encoder.audio_info,
+            latent_dtype=self.latent_dtype,
             settings=settings,
         )
 
@@ -76,5 +83,9 @@ class EncodeSource(Source):
         return make
 
     def counts(self, rows: int, records: list[Record]) -> dict[str, Any]:
-        """Those of the dataset that is read."""
-        return self._dataset.info.counts
+        """Those of the dataset that is read, and what eight bits cost on its first clips."""
+        counts = {k: v for k, v in self._dataset.info.counts.items() if k != "latent_loss"}
+        if self.latent_dtype == "float16":
+            return counts
+        clips = [self._dataset.clip(i) for i in range(min(rows, MEASURED_CLIPS))]
+        return counts | {"latent_loss": decode_loss(self._encoder, clips, self.latent_dtype)}

@@ -1,9 +1,14 @@
-"""What a folder holds: media files, the captions beside them, and the rest."""
+"""What a folder holds: media files, the captions and rights beside them, and the rest."""
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from avgen.caption import TimedCaption
 from avgen_data_prep.build import Record, fingerprint
@@ -12,6 +17,17 @@ _MOVIES = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts 3gp flv ogv wmv"
 _SOUNDS = "wav flac mp3 m4a aac ogg opus"
 MEDIA = frozenset(f".{name}" for name in f"{_MOVIES} {_SOUNDS}".split())
 CAPTIONS = (".json", ".vtt", ".srt", ".txt")
+RIGHTS_OF_FILE, RIGHTS_OF_FOLDER = (".rights.json", ".rights.yaml"), "rights.yaml"
+SCANNED = pa.schema(
+    [
+        ("source", pa.string()),
+        ("source_sha256", pa.string()),
+        ("source_bytes", pa.int64()),
+        ("source_sidecars", pa.string()),
+        ("source_rights", pa.string()),
+    ]
+)
+Hashes = Mapping[tuple[str, int, int], str]
 
 
 @dataclass(frozen=True)
@@ -23,28 +39,54 @@ class MediaFile:
         size: Bytes.
         sha256: Of the contents.
         sidecars: Caption files beside it, as (path from the folder, SHA-256), best first.
+        rights: Files that say under which rights it may be used, in the same form, nearest first:
+            ``<stem>.rights.json`` or ``.yaml`` beside it, ``rights.yaml`` of its folder and of those
+            above.
     """
 
     name: str
     size: int
     sha256: str
     sidecars: tuple[tuple[str, str], ...]
+    rights: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
         """Changes whenever the clips made from the file would."""
         return fingerprint(self.name, self.sha256, self.sidecars)
 
+    def row(self) -> dict[str, Any]:
+        """The columns of `SCANNED`; files beside as JSON lists of (path from the folder, SHA-256)."""
+        beside = json.dumps(self.sidecars), json.dumps(self.rights)
+        return dict(zip(SCANNED.names, (self.name, self.sha256, self.size, *beside), strict=True))
 
-def scan(folder: Path, out: Path) -> tuple[list[MediaFile], list[Record]]:
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "MediaFile":
+        """What `row` was made of."""
+        beside = (
+            tuple((name, sha) for name, sha in json.loads(row[column]))
+            for column in ("source_sidecars", "source_rights")
+        )
+        return cls(row["source"], row["source_bytes"], row["source_sha256"], *beside)
+
+
+def scan(
+    folder: Path, out: Path, known: Hashes | None = None
+) -> tuple[list[MediaFile], list[Record]]:
     """Media files below ``folder`` in order of their path, and a record of every other file.
 
     Hidden files and the dataset that is being written are left out. Files of equal contents count
     once.
+
+    Args:
+        folder: Searched with all below it.
+        out: Left out.
+        known: SHA-256 by path from the folder, size and time of change (ns), not to be computed again.
     """
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     paths = [path for path in paths if not _left_out(path, folder, out)]
     beside = {(path.parent, path.stem, path.suffix.lower()): path for path in paths}
+    present, sha_of = set(paths), cache(_sha256)
     files: dict[str, MediaFile] = {}
     records: list[Record] = []
     used: set[Path] = set()
@@ -53,24 +95,36 @@ def scan(folder: Path, out: Path) -> tuple[list[MediaFile], list[Record]]:
             continue
         sidecars = [beside.get((path.parent, path.stem, suffix)) for suffix in CAPTIONS]
         found = [sidecar for sidecar in sidecars if sidecar is not None]
-        used.update(found)
-        name, sha = str(path.relative_to(folder)), _sha256(path)
+        rights = [place for place in _rights(path, folder) if place in present]
+        used.update(found, rights)
+        name = str(path.relative_to(folder))
+        sha = (known or {}).get(stamp(path, folder)) or _sha256(path)
         if sha in files and path.stat().st_size:
             reason = f"same contents as {files[sha].name}"
             records.append(Record(file=name, outcome="duplicate", reason=reason))
             continue
-        hashed = tuple((str(side.relative_to(folder)), _sha256(side)) for side in found)
+        hashed = (
+            tuple((str(side.relative_to(folder)), sha_of(side)) for side in sides)
+            for sides in (found, rights)
+        )
         files[sha if path.stat().st_size else name] = MediaFile(
-            name, path.stat().st_size, sha, hashed
+            name, path.stat().st_size, sha, *hashed
         )
     for path in paths:
         if path.suffix.lower() not in MEDIA:
             outcome = "sidecar" if path in used else "ignored"
-            reason = "" if path in used else "neither media nor a caption beside one"
+            reason = "" if path in used else "neither media nor captions or rights of some"
             records.append(
                 Record(file=str(path.relative_to(folder)), outcome=outcome, reason=reason)
             )
     return list(files.values()), records
+
+
+def _rights(path: Path, folder: Path) -> list[Path]:
+    """Where rights of a media file can be said, nearest first."""
+    own = [path.with_name(path.stem + suffix) for suffix in RIGHTS_OF_FILE]
+    above = [place for place in path.parents if place.is_relative_to(folder)]
+    return own + [place / RIGHTS_OF_FOLDER for place in above]
 
 
 def read_captions(folder: Path, file: MediaFile, records: list[Record]) -> list[TimedCaption]:
@@ -104,6 +158,12 @@ def _open(path: Path) -> list[TimedCaption]:
 
 
 _NO_LIMIT = 1e6
+
+
+def stamp(path: Path, folder: Path) -> tuple[str, int, int]:
+    """What tells an unchanged file: path from the folder, size, time of change (ns)."""
+    status = path.stat()
+    return str(path.relative_to(folder)), status.st_size, status.st_mtime_ns
 
 
 def _left_out(path: Path, folder: Path, out: Path) -> bool:

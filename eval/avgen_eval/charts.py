@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 
+from avgen.measure.onsets import Curve, to_mono
 from avgen_eval.codec import mel_spectrum
-from avgen_eval.onsets import Curve, to_mono
 
 WIDTH, HEIGHT = 1000, 100
 COLUMNS = 500
@@ -53,7 +53,7 @@ def waveform_path(waveform: np.ndarray, duration: float, sample_rate: int) -> st
     x = (edges[:-1] + 0.5 * (edges[1] - edges[0])) * WIDTH / (duration * sample_rate)
     top, bottom = HEIGHT / 2 - scale * high, HEIGHT / 2 - scale * low
     return (
-        _polyline(np.concatenate([x, x[::-1]]), np.concatenate([top - 0.6, bottom[::-1] + 0.6]))
+        polyline(np.concatenate([x, x[::-1]]), np.concatenate([top - 0.6, bottom[::-1] + 0.6]))
         + "Z"
     )
 
@@ -63,9 +63,9 @@ def curve_path(curve: Curve, duration: float, *, filled: bool) -> str:
     values = curve.values / max(float(curve.values.max(initial=0.0)), 1e-9)
     x, y = curve.times * WIDTH / duration, HEIGHT * (1 - 0.92 * values)
     if not filled:
-        return _polyline(x, y)
+        return polyline(x, y)
     return (
-        _polyline(np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[HEIGHT], y, [HEIGHT]])) + "Z"
+        polyline(np.concatenate([x[:1], x, x[-1:]]), np.concatenate([[HEIGHT], y, [HEIGHT]])) + "Z"
     )
 
 
@@ -95,6 +95,7 @@ def poster(frames: np.ndarray, height: int = 256) -> str:
     return png_address(frames[0].repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def _polyline(x: np.ndarray, y: np.ndarray) -> str:
+def polyline(x: np.ndarray, y: np.ndarray) -> str:
+    """Points as an SVG path."""
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
     return f"M{points}" if points else "M0,0"

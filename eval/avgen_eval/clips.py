@@ -8,10 +8,10 @@ import numpy as np
 
 from avgen.caption import TimedCaption
 from avgen.clip import Clip
+from avgen.measure.motion import Motion, measure_motion, picture_impacts
+from avgen.measure.offset import NOT_MEASURABLE, Offset, measure_offset
+from avgen.measure.onsets import find_onsets, onset_train
 from avgen_eval.events import WINDOWS_MS, EventScore, match_events, score_events
-from avgen_eval.motion import Motion, measure_motion, picture_impacts
-from avgen_eval.offset import NOT_MEASURABLE, Offset, measure_offset
-from avgen_eval.onsets import find_onsets, onset_train
 from avgen_eval.requested import Requested, requested_moments
 
 GENERIC = "generic"
@@ -149,7 +149,7 @@ def measure_clip(
         requested=requested,
         sound_times=tuple(onsets),
         picture_times=tuple(picture_impacts(motion)) if motion else (),
-        findings=tuple(inspect_clip(clip, motion)),
+        findings=tuple(inspect_clip(clip)),
         notes=tuple(notes),
         motion=motion,
     )
@@ -166,24 +166,36 @@ def failed_clip(name: str, reason: str) -> ClipRecord:
     return ClipRecord(name=name, findings=(reason,), failed=True)
 
 
-def inspect_clip(clip: Clip, motion: Motion | None) -> list[str]:
+def inspect_clip(clip: Clip) -> list[str]:
     """What is wrong with a clip, in words; nothing is inferred beyond what is measured."""
-    found = []
-    if clip.waveform is None:
-        found.append("no sound")
-    elif float(np.abs(clip.waveform).max()) < SILENT:
-        found.append("silent: no sample above -60 dB of full scale")
-    elif float(np.mean(np.abs(clip.waveform) >= 0.999)) > 0.001:
-        found.append("clipped: over 0.1% of the samples at full scale")
-    if clip.frames is None or motion is None:
-        found.append("no picture")
-    elif len(clip.frames) > 1 and _largest_change(clip.frames) < STILL:
-        found.append("still: the picture never changes")
+    found = [
+        text
+        for text, missing in (
+            ("no sound", clip.waveform is None),
+            ("no picture", clip.frames is None),
+        )
+        if missing
+    ]
+    found += inspect_content(clip)
     if clip.frames is not None and clip.waveform is not None:
         gap = clip.waveform.shape[-1] / clip.sample_rate - float(len(clip.frames) / clip.fps)
         if abs(gap) > max(0.005, 0.5 / float(clip.fps)):
             side = "longer" if gap > 0 else "shorter"
             found.append(f"sound is {1000 * abs(gap):.0f} ms {side} than the picture")
+    return found
+
+
+def inspect_content(clip: Clip) -> list[str]:
+    """What is wrong with the streams that are there: silent, clipped, or still."""
+    found = []
+    if clip.waveform is not None:
+        size = np.abs(clip.waveform)
+        if float(size.max(initial=0.0)) < SILENT:
+            found.append("silent: no sample above -60 dB of full scale")
+        elif float(np.mean(size >= 0.999)) > 0.001:
+            found.append("clipped: over 0.1% of the samples at full scale")
+    if clip.frames is not None and len(clip.frames) > 1 and _largest_change(clip.frames) < STILL:
+        found.append("still: the picture never changes")
     return found
 
 

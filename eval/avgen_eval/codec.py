@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from avgen.measure.onsets import band_power, fft_size, mel_filters, sound_onsets, to_mono
 from avgen_eval.events import score_events, timing_error
-from avgen_eval.onsets import band_power, fft_size, mel_filters, sound_onsets, to_mono
 
 PEAK = 255.0
 MAX_PSNR_DB = 100.0

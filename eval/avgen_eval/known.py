@@ -1,13 +1,17 @@
 """Known-answer worlds, reached by name so that evaluation does not depend on data preparation."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 from avgen.caption import TimedCaption
 from avgen.clip import Clip
-from avgen_eval.clips import DetectionLike, Detector
+from avgen_eval.clips import DetectionLike
 
+SUFFIX = ".truth.json"
 WORLDS = "avgen_data_prep.worlds:WORLDS"
 HELD_OUT_SEED = 1_000_000
 
@@ -69,7 +73,50 @@ def get_world(name: str) -> WorldLike:
     return worlds[name]
 
 
-def known_detector(name: str, truth: dict[str, Any]) -> Detector:
-    """The detector of a world, told what the clip should show."""
-    world = get_world(name)
-    return lambda clip: world.detect(clip, truth)
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What a clip should show, in the words of a world.
+
+    Attributes:
+        world: Name.
+        content: What the world's `detect` takes.
+    """
+
+    world: str
+    content: dict[str, Any]
+
+    def detect(self, clip: Clip) -> DetectionLike:
+        """Measure a clip with the world's detector.
+
+        Raises:
+            ValueError: There is no such world, the clip lacks a stream, or the truth is not the world's.
+        """
+        try:
+            return get_world(self.world).detect(clip, self.content)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"detector of world {self.world!r} cannot use this clip or its truth: {error}"
+            ) from error
+
+    def save(self, clip: Path) -> Path:
+        """Write the truth beside a clip, as ``<stem>.truth.json``, where evaluation finds it."""
+        path = clip.with_suffix(SUFFIX)
+        content = {"world": self.world, "truth": self.content}
+        path.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        return path
+
+
+def read_truth(path: Path) -> Truth:
+    """Read what `Truth.save` wrote.
+
+    Raises:
+        ValueError: Not such a file, or there is no such world.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"not JSON: {error}; write an object with `world` and `truth`") from error
+    if not isinstance(content, dict) or not isinstance(content.get("truth"), dict):
+        raise ValueError("needs an object with `world`, a name, and `truth`, an object")
+    get_world(str(content.get("world")))
+    return Truth(world=content["world"], content=content["truth"])

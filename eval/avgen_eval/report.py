@@ -39,6 +39,7 @@ class ReportItem:
         path: The MP4 file to embed as it is.
         title: Heading; the record's name if None.
         caption: What was asked for; the clip's own caption if None.
+        below: HTML that stands under the timeline.
     """
 
     record: ClipRecord
@@ -46,6 +47,7 @@ class ReportItem:
     path: Path | None = None
     title: str | None = None
     caption: TimedCaption | None = None
+    below: str = ""
 
     @property
     def heading(self) -> str:
@@ -218,7 +220,7 @@ def _clip(item: ReportItem, number: int) -> str:
         f'<header><h3 id="title-{number}">{escape(item.heading)}</h3>'
         f'{f"""<ul class="chips">{chips}</ul>""" if chips else ""}</header>{prompt}'
         f'<div class="body"><div class="screen">{_player(item)}{_facts(record)}</div>'
-        f"<div>{timeline}{_events(item)}</div></div></article>"
+        f"<div>{timeline}{_events(item)}{item.below}</div></div></article>"
     )
 
 

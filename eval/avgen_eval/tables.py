@@ -1,18 +1,14 @@
 """Figures as tables on the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from avgen_eval.clips import ClipRecord
-from avgen_eval.events import EventScore, timing_error
 from avgen_eval.summary import Figure
 
-MISSING = "[dim]n/a[/dim]"
 NAMES = {
     "sound_f1_60": "sound events, F1 at 60 ms",
     "sound_f1_60_chance": "  the same by chance",
@@ -39,36 +35,6 @@ NAMES = {
     "onset_shift_ms": "onset shift, median",
     "onset_error_p90_ms": "onset shift, 90%",
 }
-
-
-def clip_table(records: Sequence[ClipRecord]) -> Table:
-    """One row per clip."""
-    table = Table(title="Clips", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("clip", overflow="fold")
-    for head in ("sound F1", "picture F1", "sound error", "picture error", "A/V offset", "objects"):
-        table.add_column(head, justify="right")
-    for record in records:
-        visible = record.objects_visible
-        offset = record.offset.offset_ms
-        table.add_row(
-            escape(record.name),
-            _f1(record.sound_scores),
-            _f1(record.picture_scores),
-            _error(record.sound_scores),
-            _error(record.picture_scores),
-            MISSING if offset is None else f"{offset:+.0f} ms",
-            MISSING if visible is None else f"{visible:.0%}",
-        )
-    return table
-
-
-def finding_lines(records: Sequence[ClipRecord]) -> list[str]:
-    """One line per clip with anything wrong, with markup."""
-    return [
-        f"[red]{escape(record.name)}[/red]: {escape('; '.join(record.findings))}"
-        for record in records
-        if record.findings
-    ]
 
 
 def figure_table(title: str, figures: Mapping[str, Figure]) -> Table:
@@ -105,12 +71,3 @@ def progress_bar(console: Console) -> Progress:
 def show(value: float, unit: str) -> str:
     """A number with its unit."""
     return f"{value:.1f} {unit}" if unit else f"{value:.3f}"
-
-
-def _f1(scores: Sequence[EventScore]) -> str:
-    return MISSING if not scores or scores[0].f1 is None else f"{scores[0].f1:.2f}"
-
-
-def _error(scores: Sequence[EventScore]) -> str:
-    errors = timing_error(scores[-1].errors_ms) if scores else None
-    return f"{errors.median_ms:.0f} ms" if errors else MISSING

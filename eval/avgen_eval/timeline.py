@@ -5,10 +5,10 @@ from html import escape
 
 from avgen.caption import TRACKS, Event, TimedCaption
 from avgen.clip import Clip
+from avgen.measure.motion import measure_motion
 from avgen_eval import charts
 from avgen_eval.clips import ClipRecord
 from avgen_eval.events import WINDOWS_MS, match_events
-from avgen_eval.motion import measure_motion
 from avgen_eval.requested import Requested
 
 WINDOW = WINDOWS_MS[0] / 1000

@@ -37,7 +37,7 @@ class Probe(LightningModule):
         return torch.optim.Adam(self.parameters(), lr=0.1)
 
 
-def run(folder: Path, work: Path, kill_at: int, max_steps: int) -> None:
+def run(folder: Path, work: Path, kill_at: int, max_steps: int, num_workers: int = 0) -> None:
     """Train to ``max_steps``, from the last checkpoint where there is one."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -52,7 +52,7 @@ def run(folder: Path, work: Path, kill_at: int, max_steps: int) -> None:
         limit_val_batches=0,
     )
     last = work / "last.ckpt"
-    module = LatentDataModule([str(folder)], batch_size=4, seed=7)
+    module = LatentDataModule([str(folder)], batch_size=4, seed=7, num_workers=num_workers)
     trainer.fit(
         Probe(work / "log.txt", kill_at), module, ckpt_path=str(last) if last.exists() else None
     )

@@ -177,25 +177,58 @@ def test_senseless_arguments_are_refused(arguments: dict, message: str) -> None:
         LatentDataModule(**arguments)
 
 
+def test_another_number_of_ranks_goes_on_with_the_same_examples(
+    make_dataset: Callable[..., Path], make_example: Callable[..., Example]
+) -> None:
+    """Buckets of 14, 5 and 3 clips, of which the last two do not fill a batch of 8 over all ranks."""
+    lengths = {**dict.fromkeys(range(14), 9), **dict.fromkeys(range(14, 19), 5)}
+    lengths |= dict.fromkeys(range(19, 22), 13)
+    folder = str(make_dataset([make_example(n, frames=f) for n, f in lengths.items()]))
+
+    def steps(ranks: int, first: int) -> tuple[dict, list[set[int]]]:
+        modules = []
+        for rank in range(ranks):
+            module = LatentDataModule([folder], batch_size=8 // ranks, val_fraction=0)
+            module._ranks = lambda rank=rank: (ranks, rank)  # type: ignore[method-assign]
+            modules.append(module)
+        samplers = [module.sampler() for module in modules]
+        found = [
+            {draw.example for sampler in samplers for draw in sampler.batch(step)}
+            for step in range(first, 20)
+        ]
+        return modules[0].state_dict(), found
+
+    state, alone = steps(1, 0)
+    for ranks in (2, 4, 8):
+        other_state, others = steps(ranks, 7)
+        assert others == alone[7:]
+        assert other_state["fingerprint"] == state["fingerprint"]
+
+
 def test_sigkill_and_resume_see_the_batches_of_one_run(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed inside an epoch, right after one, and in a later one; losses agree to the last bit."""
+    """Killed inside an epoch, right after one, and in a later one; losses agree to the last bit.
+
+    The killed runs have other numbers of loader processes than the whole one.
+    """
 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # for the preloaded module
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["resume_run"])
 
-    def run(work: Path, kill_at: int) -> int | None:
+    def run(work: Path, kill_at: int, num_workers: int = 0) -> int | None:
         work.mkdir(exist_ok=True)
-        process = context.Process(target=resume_run.run, args=(dataset, work, kill_at, 17))
+        process = context.Process(
+            target=resume_run.run, args=(dataset, work, kill_at, 17, num_workers)
+        )
         process.start()
         process.join()
         return process.exitcode
 
     assert run(tmp_path / "whole", -1) == 0
-    for kill_at in (3, 6, 13):
-        assert run(tmp_path / "killed", kill_at) == -9
+    for kill_at, num_workers in ((3, 0), (6, 2), (13, 1)):
+        assert run(tmp_path / "killed", kill_at, num_workers) == -9
     assert run(tmp_path / "killed", -1) == 0
     whole = (tmp_path / "whole" / "log.txt").read_text().splitlines()
     killed = (tmp_path / "killed" / "log.txt").read_text().splitlines()

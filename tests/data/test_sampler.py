@@ -1,3 +1,5 @@
+import time
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -107,9 +109,31 @@ def test_ranks_share_the_batch_that_one_would_have(ranks: int) -> None:
     for step in range(3 * len(alone)):
         parts = [sampler.batch(step) for sampler in several]
         assert len({len(part) for part in parts}) == 1
-        if len(alone.batch(step)) == 8:
-            joined = sorted(draw.example for part in parts for draw in part)
-            assert joined == sorted(draw.example for draw in alone.batch(step))
+        joined = [draw.example for part in parts for draw in part]
+        assert set(joined) == {draw.example for draw in alone.batch(step)}
+        assert len(joined) - len(alone.batch(step)) < ranks
+
+
+def test_a_range_stands_for_the_indices_it_spans() -> None:
+    listed = PureSampler([Group(np.arange(30, 90, 2), 1.0)], 8, seed=3)
+    spanned = PureSampler([Group(range(30, 90, 2), 1.0)], 8, seed=3)
+    assert [listed.batch(s) for s in range(12)] == [spanned.batch(s) for s in range(12)]
+
+
+def test_a_hundred_million_examples_cost_neither_time_nor_memory_to_start() -> None:
+    tracemalloc.start()
+    start = time.perf_counter()
+    sampler = PureSampler(
+        [Group(range(100_000_000), 1e6), Group(range(10**8, 10**8 + 40), 1.0)], 64
+    )
+    sampler.load_state_dict({"step": len(sampler) * 3 // 2})
+    first = next(iter(sampler))
+    seconds = time.perf_counter() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len({draw.example for draw in first}) == 64
+    assert seconds < 1
+    assert peak < 1 << 20
 
 
 def test_apportion_gives_everyone_something_and_adds_up() -> None:

@@ -17,11 +17,12 @@ from avgen.data.schema import (
     read_info,
     read_manifest,
 )
-from avgen.data.shards import Example, ShardReader, finish, read_part, write_shard
+from avgen.data.shards import Example, finish, read_part, write_shard
+from avgen.data.storage import open_storage
 
 
 def test_manifest_offsets_read_what_tar_readers_read(dataset: Path) -> None:
-    reader = ShardReader(dataset)
+    reader = open_storage(dataset)
     for row in read_manifest(dataset).to_pylist():
         with tarfile.open(dataset / row["shard"]) as tar:
             for member, suffix in (("captions", ".json"), ("latents", ".latents.safetensors")):
@@ -35,7 +36,7 @@ def test_manifest_offsets_read_what_tar_readers_read(dataset: Path) -> None:
 def test_latents_are_half_precision_and_codes_short(dataset: Path) -> None:
     row = read_manifest(dataset).to_pylist()[3]
     arrays = load(
-        ShardReader(dataset).read(row["shard"], row["latents_offset"], row["latents_size"])
+        open_storage(dataset).read(row["shard"], row["latents_offset"], row["latents_size"])
     )
     assert {name: str(array.dtype) for name, array in arrays.items()} == {
         "video": "float16",
@@ -108,7 +109,7 @@ def change_info(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ("avgen.dataset/2", "newer than the 1"),
+        ("avgen.dataset/3", "newer than the 2"),
         ("other.dataset/1", "not written by `avgen prep`"),
         (None, "not written by `avgen prep`"),
         ("avgen.dataset/x", "not written by `avgen prep`"),

@@ -65,12 +65,34 @@ def caption(times: Sequence[float]) -> TimedCaption:
 
 
 def flash_and_beep(frames: Sequence[int] = (6, 20, 37), late: float = 0.0) -> Clip:
-    """Flashes at given frames, and beeps ``late`` seconds after them."""
-    times = [frame / FPS for frame in frames]
+    """Lights that come on half-way before the given frames, and beeps ``late`` seconds after."""
+    times = [(frame - 0.5) / FPS for frame in frames]
     return Clip(
         frames=flashes(frames),
         fps=Fraction(FPS),
         waveform=knocks([time + late for time in times]),
         sample_rate=RATE,
         caption=caption(times),
+    )
+
+
+def fading(seconds: float = 12.0, drift: float = 0.01) -> Clip:
+    """Grey that falls by 8 levels a second, lit twice a second with a knock 10 ms later each second, 1 dB quieter."""
+    times = np.arange(round(seconds * FPS)) / FPS
+    frames = np.repeat((200 - 8 * times)[:, None, None, None], SIZE, 1).repeat(32, 2).repeat(3, 3)
+    clock = np.arange(round(seconds * RATE)) / RATE
+    rng = np.random.default_rng(0)
+    sound = 1e-4 * rng.normal(0, 1, clock.size)
+    # Unevenly spaced, so that one lag fits better than the next beat.
+    for beat in np.cumsum(rng.uniform(0.35, 0.65, int(2 * seconds) - 2)):
+        frame = round(beat * FPS)
+        frames[frame : frame + 2, 8:24, 8:24] += 50
+        since = clock - (frame / FPS + drift * beat)
+        level = 0.8 * 10 ** (-beat / 20)
+        ring = np.exp(-np.maximum(since, 0) / 0.06) * np.sin(2 * np.pi * 700 * since)
+        sound += np.where(since >= 0, level * ring, 0)
+    return Clip(
+        frames=frames.round().astype(np.uint8),
+        waveform=sound[None].astype(np.float32),
+        sample_rate=RATE,
     )

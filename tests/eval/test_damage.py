@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from avgen_eval import damage
 from avgen_eval.known import get_world
-from avgen_eval.onsets import sound_onsets
 from avgen_eval.requested import requested_moments
 
 from avgen.clip import Clip
+from avgen.measure.onsets import sound_onsets
 
 
 @pytest.fixture(scope="module")

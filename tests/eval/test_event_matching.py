@@ -1,5 +1,7 @@
 from itertools import permutations
 
+import mir_eval.onset
+import mir_eval.util
 import numpy as np
 import pytest
 from avgen_eval.events import distinct, match_events, pool, score_events, timing_error
@@ -114,3 +116,16 @@ def test_bad_input_is_refused() -> None:
 
 def test_events_at_one_instant_count_once() -> None:
     assert distinct([1.0, 0.5, 1.01, 1.025]) == [0.5, 1.0, 1.025]
+
+
+def test_matching_is_that_of_mir_eval() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(1000):
+        window = rng.choice([0.01, 0.05, 0.06, 0.12, 0.5])
+        asked, found = (np.sort(rng.uniform(0, 3, rng.integers(0, 16))) for _ in range(2))
+        score = score_events(asked.tolist(), found.tolist(), 1000 * window)
+        assert score.num_matched == len(mir_eval.util.match_events(asked, found, window))
+        if len(asked) and len(found):
+            f1, precision, recall = mir_eval.onset.f_measure(asked, found, window)
+            assert score.f1 == pytest.approx(f1, abs=1e-12)
+            assert (score.precision, score.recall) == (precision, recall)

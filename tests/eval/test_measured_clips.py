@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from avgen_data_prep.worlds import WORLDS
 from avgen_eval.clips import ClipRecord, failed_clip, measure_clip, pair_offset
-from avgen_eval.known import get_world, known_detector
+from avgen_eval.known import Truth, get_world
 from avgen_eval.requested import requested_moments
 from avgen_eval.summary import Figure, bootstrap, mean, summarise
 from eval_media import FPS, flash_and_beep, flashes, knocks
@@ -76,7 +76,7 @@ def test_findings_name_what_is_wrong(clip: Clip, finding: str) -> None:
 def test_world_detectors_confirm_their_own_renders(world: str) -> None:
     example = WORLDS[world].render(1_000_007)
     record = measure_clip(
-        example.clip, detector=known_detector(world, example.truth), detector_name=world
+        example.clip, detector=Truth(world=world, content=example.truth).detect, detector_name=world
     )
     assert record.detector == world
     assert record.sound_scores[0].f1 == 1
@@ -141,7 +141,8 @@ def test_bootstrap_interval_covers_the_truth() -> None:
 def test_detector_sees_the_clip_it_is_given() -> None:
     example = WORLDS["bounce"].render(1_000_003)
     other = WORLDS["bounce"].render(1_000_004)
-    wrong = measure_clip(other.clip, example.captions[0], known_detector("bounce", example.truth))
+    truth = Truth(world="bounce", content=example.truth)
+    wrong = measure_clip(other.clip, example.captions[0], truth.detect)
     assert wrong.sound_scores[0].f1 is not None
     assert wrong.sound_scores[0].f1 < 1
     assert float(FPS) == other.clip.fps

@@ -107,8 +107,8 @@ def test_marks_say_what_was_found(page: str) -> None:
 
 def test_events_stand_at_their_times(page: str) -> None:
     assert page.count('class="event"') == 12
-    assert 'data-start="0.24"' in page
-    assert f"left:{100 * 0.24 / 1.96:.3f}%" in page
+    assert 'data-start="0.22"' in page
+    assert f"left:{100 * 0.22 / 1.96:.3f}%" in page
 
 
 def test_report_is_written_with_the_file_as_it_is(tmp_path: Path) -> None:

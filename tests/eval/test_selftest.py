@@ -31,7 +31,7 @@ def test_known_damage_is_noticed(result: SelfTest) -> None:
     assert late.auc[40] == 1
     assert late.monotonic == pytest.approx(1)
     assert result.offset_slope == pytest.approx(1, abs=0.03)
-    assert abs(result.offset_bias_ms or 0) < 25  # a light is seen up to a frame late
+    assert abs(result.offset_bias_ms or 0) < 8
 
 
 @pytest.mark.slow

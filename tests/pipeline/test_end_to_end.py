@@ -20,7 +20,7 @@ def data(folder, tmp_path_factory) -> Path:
 
 
 def train(folder: str, data: Path, out: Path, *more: str) -> None:
-    from avgen_eval.callbacks import SampleClips
+    from avgen_eval.callbacks import EvaluateClips
     from lightning.pytorch import Trainer, seed_everything
 
     from avgen.cli.train import quiet_known_warnings
@@ -37,7 +37,7 @@ def train(folder: str, data: Path, out: Path, *more: str) -> None:
         callbacks=[
             EMA(decay=0.5),
             Throughput(every_n_steps=1),
-            SampleClips(2, codecs=folder, worlds=("bounce",), count=2, steps=1, folder=str(out / "clips")),
+            EvaluateClips(2, codecs=folder, worlds=("bounce",), count=2, steps=1, folder=str(out / "eval")),
             ExportWeights(str(out / "model.safetensors")),
         ],
     )  # fmt: skip
@@ -45,18 +45,15 @@ def train(folder: str, data: Path, out: Path, *more: str) -> None:
         JointTraining(init_from=folder),
         LatentDataModule([str(data)], batch_size=2, val_fraction=0.0),
     )
-    assert {"clips/bounce_sound_f1_60", "speed/mfu", "train/loss_video"} <= set(
+    assert {"eval/worlds/world.sound_f1_60ms", "speed/mfu", "train/loss_video"} <= set(
         trainer.callback_metrics
     )
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_from_worlds_to_a_clip(folder, data, tmp_path, capsys):
+def test_from_worlds_to_a_clip(folder, data, tmp_path, monkeypatch, capsys):
     train(folder, data, tmp_path)
-    assert sorted(p.name for p in (tmp_path / "clips" / "step-000002").iterdir()) == [
-        "bounce-0.mp4",
-        "bounce-1.mp4",
-    ]
+    assert (tmp_path / "eval" / "step-000002" / "result.json").is_file()
     for name in ("video_vae.safetensors", "audio_codec.safetensors"):
         shutil.copy(Path(folder) / name, tmp_path)
     AVPipeline.from_pretrained(tmp_path)
@@ -73,8 +70,9 @@ def test_from_worlds_to_a_clip(folder, data, tmp_path, capsys):
         "1",
     ]
     assert main([*command, "-o", str(out)]) == 0
-    assert main(["eval", str(out)]) == 0
-    assert (tmp_path / "figures.json").is_file()
+    monkeypatch.chdir(tmp_path)
+    assert main(["eval", str(out), "--cache", str(tmp_path / "cache")]) == 0
+    assert (tmp_path / "eval_out" / "result.json").is_file()
 
 
 def test_generate_from_a_caption_file_continues_and_adds_sound(folder, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-CACHE = "AVGEN_EVAL_CACHE"
+from avgen_eval.harness.options import CLIPS, name_run, source_of, sources_parser
+
+MAX_EVENT_TABLES = 4
 
 
 def run(verb: str, argv: Sequence[str]) -> int:
@@ -27,15 +29,16 @@ def run(verb: str, argv: Sequence[str]) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    options = _sources(
+    options = sources_parser(
         "run", "Extract and score clips: what `extract` and then `score` do."
     ).parse_args(argv)
-    _do_extract(options)
-    return _do_score(options)
+    name_run(options)
+    _check_weights(options)
+    return _do_score(options, _do_extract(options))
 
 
 def _extract(argv: Sequence[str]) -> int:
-    options = _sources(
+    options = sources_parser(
         "extract", "Measure clips and keep what was measured, without scoring."
     ).parse_args(argv)
     _do_extract(options)
@@ -43,18 +46,20 @@ def _extract(argv: Sequence[str]) -> int:
 
 
 def _score(argv: Sequence[str]) -> int:
-    options = _sources(
+    options = sources_parser(
         "score", "Score what was extracted; clips that were not count as failed."
     ).parse_args(argv)
-    return _do_score(options)
+    name_run(options)
+    _check_weights(options)
+    return _do_score(options, {})
 
 
 def _compare(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="avgen eval compare", description="Compare two runs, paired by prompt."
+        prog="avgen eval compare", description="Compare runs with the first, paired by prompt."
     )
     parser.add_argument("baseline", type=Path, help="result.json, or its folder")
-    parser.add_argument("candidate", type=Path)
+    parser.add_argument("candidates", type=Path, nargs="+", metavar="candidate")
     parser.add_argument(
         "--correct", choices=("holm", "bh", "none"), default="holm", help="(%(default)s)"
     )
@@ -64,34 +69,37 @@ def _compare(argv: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
 
-    from avgen_eval.harness.compare import compare_runs
+    from avgen_eval.harness.compare import compare_all
     from avgen_eval.harness.result import read_result
     from avgen_eval.harness.show import comparison_table
     from avgen_eval.results import write_json
 
-    runs = [read_result(path) for path in (options.baseline, options.candidate)]
-    rows = compare_runs(*runs, correction=options.correct, only=options.only)
-    console = Console()
-    console.print(comparison_table(rows, runs[0].name, runs[1].name))
-    unpaired = [row.id for row in rows if row.comparison is None]
-    if unpaired:
-        console.print(f"not measured in one of the runs: {escape(', '.join(unpaired))}")
-    if options.json:
-        content = [
+    baseline, *candidates = (read_result(p) for p in (options.baseline, *options.candidates))
+    compared = compare_all(baseline, candidates, correction=options.correct, only=options.only)
+    console, content = Console(), []
+    for candidate, rows in zip(candidates, compared, strict=True):
+        console.print(comparison_table(rows, baseline.name, candidate.name))
+        unpaired = [row.id for row in rows if row.comparison is None]
+        if unpaired:
+            console.print(f"not measured in one of the runs: {escape(', '.join(unpaired))}")
+        told = [
             {**vars(row), "comparison": row.comparison and row.comparison.to_dict()} for row in rows
         ]
-        write_json(
-            options.json, {"baseline": runs[0].name, "candidate": runs[1].name, "rows": content}
-        )
+        content.append({"candidate": candidate.name, "rows": told})
+    if options.json:
+        write_json(options.json, {"baseline": baseline.name, "compared": content})
     return 0
 
 
 def _report(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="avgen eval report", description="Write a self-contained page of one run or two."
+        prog="avgen eval report", description="Write a self-contained page of one run or several."
     )
     parser.add_argument(
-        "runs", type=Path, nargs="+", help="result.json, or its folder; at most two"
+        "runs",
+        type=Path,
+        nargs="+",
+        help="result.json, or its folder; each is compared with the first",
     )
     parser.add_argument("--html", type=Path, required=True, help="file to write")
     parser.add_argument(
@@ -99,8 +107,6 @@ def _report(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--order-by", metavar="ID", help="value that says which clips are best")
     options = parser.parse_args(argv)
-    if len(options.runs) > 2:
-        parser.error("give one run, or two to compare")
 
     from avgen_eval.harness.report import write_run_report
     from avgen_eval.harness.result import read_result
@@ -143,7 +149,7 @@ def _validate(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="avgen eval validate", description="Check a manifest or a folder."
     )
-    parser.add_argument("clips", type=Path)
+    parser.add_argument("clips", type=Path, nargs="+", help=CLIPS)
     parser.add_argument("--ref", type=Path)
     options = parser.parse_args(argv)
 
@@ -151,7 +157,9 @@ def _validate(argv: Sequence[str]) -> int:
 
     items = load_items(options.clips, options.ref)
     named = (
-        path for i in items for path in (i.video, i.audio, i.reference_video, i.reference_audio)
+        path
+        for i in items
+        for path in (i.video, i.audio, i.reference_video, i.reference_audio, i.arrivals)
     )
     missing = [path for path in named if path is not None and not path.is_file()]
     console = Console()
@@ -162,7 +170,8 @@ def _validate(argv: Sequence[str]) -> int:
     return 1 if missing else 0
 
 
-def _do_extract(options: argparse.Namespace) -> None:
+def _do_extract(options: argparse.Namespace) -> dict[str, str]:
+    """Extract this process's part; returns the hash of the content of each item of it."""
     from avgen_eval.harness.extract import Extraction
     from avgen_eval.harness.suite import load_suite
     from avgen_eval.tables import progress_bar
@@ -171,35 +180,60 @@ def _do_extract(options: argparse.Namespace) -> None:
     extraction = Extraction(extractors=load_suite(options.suite).extractors, cache=options.cache)
     with progress_bar(Console()) as progress:
         task = progress.add_task("extracting", total=len(part))
-        extraction.run_all(
+        return extraction.run_all(
             part, workers=options.workers, progress=lambda n: progress.update(task, advance=n)
         )
 
 
-def _do_score(options: argparse.Namespace) -> int:
+def _do_score(options: argparse.Namespace, contents: Mapping[str, str]) -> int:
     """Score in the first process, once all have extracted."""
     _wait_for_all()
     if _rank() != 0:
         return 0
 
     from avgen_eval.harness.cache import ExtractCache
-    from avgen_eval.harness.result import write_result
+    from avgen_eval.harness.report import write_run_report
+    from avgen_eval.harness.result import read_result, write_result
     from avgen_eval.harness.score import score
-    from avgen_eval.harness.show import figure_table, skipped_lines, summary_lines
+    from avgen_eval.harness.show import (
+        clip_table,
+        event_table,
+        figure_table,
+        skipped_lines,
+        summary_lines,
+    )
     from avgen_eval.harness.suite import load_suite
 
     suite, items = load_suite(options.suite), _items(options)
-    scores = score(suite, items, ExtractCache(options.cache))
+    scores = score(suite, items, ExtractCache(options.cache), contents=contents)
     weights = _add_weighted(scores, items, options)
-    name = options.name or options.clips.name or str(options.clips)
-    path = write_result(options.out, name, str(options.clips), suite, scores, weights)
+    path = write_result(
+        options.out, options.name, source_of(options.clips), items, suite, scores, weights
+    )
     console = Console()
     console.print(figure_table(scores.figures))
+    if any(record.events for record in scores.records):
+        console.print(clip_table(scores.records))
+    if len(scores.records) <= MAX_EVENT_TABLES:
+        for record in scores.records:
+            if record.events:
+                console.print(event_table(record))
     for line in (*skipped_lines(scores.figures), *summary_lines(scores.records)):
         console.print(line)
     console.print(f"result: {escape(str(path))}")
+    if options.report:
+        written = write_run_report(options.report, [read_result(path)])
+        console.print(f"report: {escape(str(written))}")
     wrong = sum(bool(record.failed or record.findings) for record in scores.records)
-    return 1 if options.strict and wrong else 0
+    broken = any(figure.status == "failed" for figure in scores.figures)
+    return 1 if broken or (options.strict and wrong) else 0
+
+
+def _check_weights(options: argparse.Namespace) -> None:
+    """Refuse metrics and weights that do not go together before anything is measured."""
+    from avgen_eval.weighted.catalogue import check_given, choose
+
+    check_given(choose(options.metric), _weight_sources(options))
 
 
 def _add_weighted(scores: Any, items: list[Any], options: argparse.Namespace) -> dict[str, str]:
@@ -208,16 +242,20 @@ def _add_weighted(scores: Any, items: list[Any], options: argparse.Namespace) ->
         return {}
 
     from avgen_eval.harness.weighted import weighted_figures
+
+    figures, hashes = weighted_figures(options.metric, items, _weight_sources(options))
+    scores.figures.extend(figures)
+    return hashes
+
+
+def _weight_sources(options: argparse.Namespace) -> Any:
     from avgen_eval.weighted.weights import Sources, parse_weights
 
-    sources = Sources(
+    return Sources(
         given=parse_weights(options.weights),
         allow_download=options.allow_download,
         non_commercial=options.non_commercial,
     )
-    figures, hashes = weighted_figures(options.metric, items, sources)
-    scores.figures.extend(figures)
-    return hashes
 
 
 def _items(options: argparse.Namespace) -> list[Any]:
@@ -225,36 +263,6 @@ def _items(options: argparse.Namespace) -> list[Any]:
 
     items = load_items(options.clips, options.ref)
     return items[: options.limit] if options.limit else items
-
-
-def _sources(verb: str, description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"avgen eval {verb}", description=description)
-    add = parser.add_argument
-    add("clips", type=Path, help="manifest (.jsonl), or a folder of clips")
-    add("--ref", type=Path, help="folder of references with the same names")
-    add("--suite", default="smoke", help="names or files, separated by commas (%(default)s)")
-    add("--cache", type=Path, default=_default_cache(), help="of what was measured (%(default)s)")
-    add("--workers", type=int, default=0, help="processes; 0 works in this one")
-    add("--limit", type=int, default=0, help="only the first clips, to try something out")
-    if verb != "extract":
-        add("--out", type=Path, required=True, help="folder for result.json and records.parquet")
-        add("--name", help="label of the run (the name of the clips)")
-        add("--strict", action="store_true", help="exit with 1 if any clip has a finding")
-        group = parser.add_argument_group(
-            "metrics whose weights you bring",
-            "see docs/metrics-with-weights.md and `avgen eval ls`",
-        )
-        add = group.add_argument
-        add("--metric", action="append", default=[], metavar="NAME", help="repeatable")
-        add("--weights", action="append", default=[], metavar="NAME=PATH[#sha256=HEX]")
-        add("--allow-download", action="store_true", help="fetch weights that are found nowhere")
-        add("--non-commercial", action="store_true", help="accept licences that ask for it")
-    return parser
-
-
-def _default_cache() -> Path:
-    chosen = os.environ.get(CACHE)
-    return Path(chosen) if chosen else Path.home() / ".cache" / "avgen" / "eval"
 
 
 def _rank() -> int:

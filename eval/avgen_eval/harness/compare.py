@@ -1,7 +1,7 @@
-"""Two runs side by side: paired by prompt, and refused where their signatures differ."""
+"""Runs side by side: each against the first, paired by prompt, and refused where their signatures differ."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -46,20 +46,44 @@ def compare_runs(
     only: Sequence[str] = (),
     seed: int = 0,
 ) -> list[Row]:
-    """Every value that both runs have and that has a direction.
+    """`compare_all` with a single candidate."""
+    return compare_all(baseline, [candidate], correction=correction, only=only, seed=seed)[0]
+
+
+def compare_all(
+    baseline: Result,
+    candidates: Sequence[Result],
+    *,
+    correction: Correction = "holm",
+    only: Sequence[str] = (),
+    seed: int = 0,
+) -> list[list[Row]]:
+    """Every value that the baseline and a candidate have and that has a direction, for each candidate.
 
     Values without a direction are descriptions and are left out; so are values of sets, which have no pairs.
 
     Args:
         baseline: What is compared with.
-        candidate: What is compared.
-        correction: For the number of comparisons: ``holm`` (few claims), ``bh`` (a search), ``none``.
+        candidates: What is compared, each with the baseline.
+        correction: For the number of comparisons, those of all candidates together: ``holm`` (few claims), ``bh`` (a
+            search), ``none``.
         only: Ids or beginnings of ids to compare; all if empty.
         seed: Of resampling.
 
     Raises:
         ResultError: Signatures differ, the runs share no value, or no prompt.
     """
+    compared = [_rows(baseline, candidate, only, seed) for candidate in candidates]
+    tested = [row for rows in compared for row in rows if row.comparison is not None]
+    corrected = _CORRECTIONS[correction]([row.comparison.p_value for row in tested])  # type: ignore[union-attr]
+    p_values = iter(corrected)
+    return [
+        [replace(row, p_corrected=next(p_values)) if row.comparison else row for row in rows]
+        for rows in compared
+    ]
+
+
+def _rows(baseline: Result, candidate: Result, only: Sequence[str], seed: int) -> list[Row]:
     shared = [
         name
         for name, figure in candidate.figures.items()
@@ -74,11 +98,7 @@ def compare_runs(
         )
     check_signatures([baseline, candidate], shared)
     generator = np.random.default_rng(seed)
-    rows = [_row(name, baseline, candidate, generator) for name in shared]
-    tested = [row for row in rows if row.comparison is not None]
-    corrected = _CORRECTIONS[correction]([row.comparison.p_value for row in tested])  # type: ignore[union-attr]
-    by_id = dict(zip((row.id for row in tested), corrected, strict=True))
-    return [Row(**{**vars(row), "p_corrected": by_id.get(row.id)}) for row in rows]
+    return [_row(name, baseline, candidate, generator) for name in shared]
 
 
 def check_signatures(results: Sequence[Result], names: Sequence[str]) -> None:
@@ -88,19 +108,20 @@ def check_signatures(results: Sequence[Result], names: Sequence[str]) -> None:
         ResultError: Names the first value whose signatures differ, and the parts that do.
     """
     for name in names:
-        figures = {r.name: r.figures[name] for r in results if name in r.figures}
+        figures = [(r.name, r.figures[name]) for r in results if name in r.figures]
         # A value that no clip of a run had has no conditions to speak of.
-        signatures = {run: f.signature for run, f in figures.items() if f.status == "ok"}
-        if len(set(signatures.values())) > 1:
-            parts = [set(signature.split("|")) for signature in signatures.values()]
+        signatures = [(run, f.signature) for run, f in figures if f.status == "ok"]
+        if len({signature for _, signature in signatures}) > 1:
+            parts = [set(signature.split("|")) for _, signature in signatures]
             common = set.intersection(*parts)
             told = "; ".join(
                 f"{run}: {', '.join(sorted(set(signature.split('|')) - common)) or 'nothing more'}"
-                for run, signature in signatures.items()
+                for run, signature in signatures
             )
             raise ResultError(
                 f"{name} was not measured alike, so the runs cannot be ranked by it ({told}); "
-                "measure both with one version on clips of one rate and size, or leave it out with --only"
+                "measure both with one version on clips of one rate and size, or leave it out of "
+                "`avgen eval compare` with --only"
             )
 
 

@@ -3,12 +3,18 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from avgen import media
 from avgen.caption import TimedCaption
 from avgen.clip import Clip
+from avgen.measure.flow import PictureFlow, measure_flow
+from avgen_eval.arrivals import ArrivalError, read_arrivals
+from avgen_eval.clips import inspect_content
 from avgen_eval.harness.manifest import Item
+from avgen_eval.known import Truth, read_truth
+from avgen_eval.metrics.live import Arrivals
 
 MAX_SKEW = 0.04
 _BLOCK = 1 << 20
@@ -37,13 +43,24 @@ class Decoded:
         clip: None where nothing could be decoded.
         reference: The clip that it is compared with, if there is one.
         caption: What was asked for.
+        arrivals: When the chunks of each stream arrived, where that is known.
+        truth: What it should show, where a world knows that.
         findings: What is wrong.
     """
 
     clip: Clip | None
     reference: Clip | None = None
     caption: TimedCaption | None = None
+    arrivals: dict[str, Arrivals] | None = None
+    truth: Truth | None = None
     findings: tuple[Finding, ...] = ()
+
+    @cached_property
+    def flow(self) -> PictureFlow:
+        """Optical flow of a clip that has a picture, for all that measure motion."""
+        assert self.clip is not None
+        assert self.clip.frames is not None
+        return measure_flow(self.clip.frames)
 
 
 def content_hash(item: Item) -> str:
@@ -55,6 +72,12 @@ def content_hash(item: Item) -> str:
     named = (item.video, item.audio, item.reference_video, item.reference_audio, item.caption_file)
     for path in named:
         digest.update(_file_hash(path))
+    if item.arrivals is not None:
+        digest.update(_file_hash(item.arrivals))
+    if item.truth is not None:
+        digest.update(_file_hash(item.truth))
+    if item.error is not None:
+        digest.update(item.error.encode())
     if item.caption is not None:
         digest.update(item.caption.to_json().encode())
     return digest.hexdigest()
@@ -62,6 +85,9 @@ def content_hash(item: Item) -> str:
 
 def decode(item: Item) -> Decoded:
     """Decode the files of an item; whatever fails is a finding."""
+    if item.error is not None:
+        text = f"could not be made: {item.error}"
+        return Decoded(clip=None, findings=(Finding(code="not_made", text=text, fatal=True),))
     findings: list[Finding] = []
     clip = _clip(item.video, item.audio, findings, "")
     reference = _clip(item.reference_video, item.reference_audio, findings, "reference ")
@@ -72,8 +98,18 @@ def decode(item: Item) -> Decoded:
         return Decoded(clip=None, findings=(*findings, fatal))
     findings += _skews(item)
     caption = _caption(item, clip, findings)
+    arrivals = _arrivals(item, clip, findings)
+    truth = _truth(item, findings)
     findings += _mismatches(clip, reference)
-    return Decoded(clip=clip, reference=reference, caption=caption, findings=tuple(findings))
+    findings += [Finding(code=t.partition(":")[0], text=t) for t in inspect_content(clip)]
+    return Decoded(
+        clip=clip,
+        reference=reference,
+        caption=caption,
+        arrivals=arrivals,
+        truth=truth,
+        findings=tuple(findings),
+    )
 
 
 def _clip(
@@ -111,6 +147,33 @@ def _caption(item: Item, clip: Clip, findings: list[Finding]) -> TimedCaption | 
     except (ValueError, OSError) as error:
         text = f"caption cannot be used: {_told(error, item.caption_file)}"
         findings.append(Finding(code="caption", text=text))
+        return None
+
+
+def _arrivals(item: Item, clip: Clip, findings: list[Finding]) -> dict[str, Arrivals] | None:
+    if item.arrivals is None:
+        return None
+    try:
+        arrivals = read_arrivals(item.arrivals)
+    except ArrivalError as error:
+        findings.append(Finding(code="arrivals", text=f"arrivals cannot be used: {error}"))
+        return None
+    for stream, media_of in (("video", clip.frames), ("audio", clip.waveform)):
+        seconds = arrivals[stream].duration if stream in arrivals else 0.0
+        wanted = 0.0 if media_of is None else clip.duration
+        if abs(seconds - wanted) > MAX_SKEW:
+            text = f"arrivals hold {seconds:.2f} s of {stream}, the clip {wanted:.2f} s"
+            findings.append(Finding(code="arrivals_length", text=text))
+    return arrivals
+
+
+def _truth(item: Item, findings: list[Finding]) -> Truth | None:
+    if item.truth is None:
+        return None
+    try:
+        return read_truth(item.truth)
+    except ValueError as error:
+        findings.append(Finding(code="truth", text=f"truth cannot be used: {error}"))
         return None
 
 

@@ -28,8 +28,12 @@ class Extraction:
     extractors: tuple[Extractor, ...]
     cache: Path
 
-    def run(self, item: Item) -> None:
-        """Measure what the cache lacks of one item; an extractor that fails leaves its error there."""
+    def run(self, item: Item) -> str:
+        """Measure what the cache lacks of one item; an extractor that fails leaves its error there.
+
+        Returns:
+            Hash of its content, under which the extracts are kept.
+        """
         content, cache = content_hash(item), ExtractCache(self.cache)
         wanted = (Integrity(), *self.extractors)
         missing = [e for e in wanted if _is_missing(cache.get(content, e.signature))]
@@ -37,10 +41,11 @@ class Extraction:
             decoded = decode(item)
             for extractor in missing:
                 cache.put(content, extractor.signature, _extract(extractor, decoded))
+        return content
 
     def run_all(
         self, items: Sequence[Item], *, workers: int = 0, progress: Progress | None = None
-    ) -> None:
+    ) -> dict[str, str]:
         """Measure all items.
 
         A file that kills a worker process is found by running what was under way one by one, and its error is kept; the
@@ -50,39 +55,45 @@ class Extraction:
             items: What to measure.
             workers: Processes; 0 works in this one.
             progress: Called with 1 for each item that is done.
+
+        Returns:
+            Hash of the content of each item by its id, for scoring.
         """
         report = progress or (lambda _: None)
+        contents: dict[str, str] = {}
         if workers < 1:
             for item in items:
-                self.run(item)
+                contents[item.id] = self.run(item)
                 report(1)
-            return
+            return contents
         left = dict(enumerate(items))
-        for index in self._run_in_pool(items, workers):
-            del left[index]
+        for index, content in self._run_in_pool(items, workers):
+            contents[left.pop(index).id] = content
             report(1)
         for item in left.values():
-            self._run_alone(item)
+            contents[item.id] = self._run_alone(item)
             report(1)
+        return contents
 
-    def _run_in_pool(self, items: Sequence[Item], workers: int) -> Iterator[int]:
-        """Indices of what is done, until all are or a worker dies."""
+    def _run_in_pool(self, items: Sequence[Item], workers: int) -> Iterator[tuple[int, str]]:
+        """Index and content hash of what is done, until all are or a worker dies."""
         with _pool(workers) as pool:
             futures = {pool.submit(self.run, item): index for index, item in enumerate(items)}
             for future in as_completed(futures):
                 try:
-                    future.result()
+                    content = future.result()
                 except BrokenProcessPool:
                     continue
-                yield futures[future]
+                yield futures[future], content
 
-    def _run_alone(self, item: Item) -> None:
+    def _run_alone(self, item: Item) -> str:
         with _pool(1) as pool:
             try:
-                pool.submit(self.run, item).result()
+                return pool.submit(self.run, item).result()
             except BrokenProcessPool:
-                error = Extract(values={ERROR: KILLED})
-                ExtractCache(self.cache).put(content_hash(item), Integrity().signature, error)
+                content, error = content_hash(item), Extract(values={ERROR: KILLED})
+                ExtractCache(self.cache).put(content, Integrity().signature, error)
+                return content
 
 
 def _is_missing(extract: Extract | None) -> bool:

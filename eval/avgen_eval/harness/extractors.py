@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from avgen.measure.motion import Motion, measure_motion, picture_impacts
+from avgen.measure.onsets import Curve, find_onsets
 from avgen_eval.harness.cache import Extract
 from avgen_eval.harness.decode import Decoded
 from avgen_eval.learned.sync import LearnedSyncMetric, load_network
@@ -16,8 +18,6 @@ from avgen_eval.metrics.physics import PhysicsMetric
 from avgen_eval.metrics.reconstruction import ReconstructionMetric
 from avgen_eval.metrics.signal import SignalMetric
 from avgen_eval.metrics.temporal import TemporalMetric
-from avgen_eval.motion import Motion, measure_motion, picture_impacts
-from avgen_eval.onsets import Curve, find_onsets
 
 Need = Literal["video", "audio", "reference_video", "reference_audio"]
 
@@ -56,7 +56,7 @@ class Integrity(Extractor):
     """What the clip is, and what is wrong with it."""
 
     name: ClassVar[str] = "integrity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset()
 
     def run(self, decoded: Decoded) -> Extract:
@@ -96,14 +96,14 @@ class PictureEvents(Extractor):
     """Motion of the picture and its impacts."""
 
     name: ClassVar[str] = "picture_events"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset({"video"})
 
     def run(self, decoded: Decoded) -> Extract:
         """``times`` in seconds; ``speed`` and ``strength``, whose clock is in the values."""
         assert decoded.clip is not None
         assert decoded.clip.frames is not None
-        motion = measure_motion(decoded.clip.frames, decoded.clip.fps)
+        motion = measure_motion(decoded.clip.frames, decoded.clip.fps, decoded.flow)
         return Extract(
             arrays={
                 "times": np.array(picture_impacts(motion)),
@@ -135,14 +135,14 @@ class TemporalValues(Extractor):
     """Freezes, duplicates, flicker, cuts, motion of the picture."""
 
     name: ClassVar[str] = "temporal"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[Need]] = frozenset({"video"})
 
     def run(self, decoded: Decoded) -> Extract:
         """Values of `TemporalMetric`."""
         assert decoded.clip is not None
         assert decoded.clip.frames is not None
-        values = TemporalMetric().measure(decoded.clip.frames, decoded.clip.fps)
+        values = TemporalMetric().measure(decoded.clip.frames, decoded.clip.fps, decoded.flow)
         return Extract(values=dict(values))
 
 

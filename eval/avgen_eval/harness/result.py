@@ -2,19 +2,23 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avgen_eval.harness.manifest import Item, read_manifest, write_manifest
 from avgen_eval.harness.score import Figure, Record, Scores
+from avgen_eval.harness.scorers import Moments
 from avgen_eval.harness.suite import Suite
 from avgen_eval.results import provenance, write_json
 
 KIND = "avgen.eval.run/1"
 RECORDS = "records.parquet"
+CLIPS = "clips.jsonl"
 
 
 class ResultError(ValueError):
@@ -39,21 +43,29 @@ class Result:
     figures: dict[str, Figure]
     records: list[Record]
 
+    def items(self) -> dict[str, Item]:
+        """The clips by id, as they were given; none for results of older versions."""
+        manifest = self.content.get("clips")
+        items = read_manifest(self.path.parent / manifest) if manifest else []
+        return {item.id: item for item in items}
+
 
 def write_result(
     folder: Path,
     name: str,
     source: str,
+    items: Sequence[Item],
     suite: Suite,
     scores: Scores,
     weights: dict[str, str] | None = None,
 ) -> Path:
-    """Write ``result.json`` and ``records.parquet`` into a folder.
+    """Write ``result.json``, ``records.parquet`` and ``clips.jsonl``, a manifest, into a folder.
 
     Args:
         folder: Made if it does not exist.
         name: Label of the run.
         source: Where the clips came from, for people.
+        items: The clips.
         suite: What was measured.
         scores: What came out.
         weights: Hashes of the weights used, by metric.
@@ -81,8 +93,10 @@ def write_result(
         "weights": weights or {},
         "figures": [figure.to_dict() for figure in scores.figures],
         "records": RECORDS,
+        "clips": CLIPS,
     }
     folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder / CLIPS, items)
     pq.write_table(_table(records), folder / RECORDS)
     return write_json(folder / "result.json", content)
 
@@ -119,7 +133,7 @@ def read_result(path: str | Path) -> Result:
 
 
 def _table(records: list[Record]) -> pa.Table:
-    """Columns ``id``, ``prompt``, ``seed``, ``file``, ``failed``, ``findings``, ``skipped``, then one per value."""
+    """Columns for the fields of a record, then one per value."""
     fixed = {
         "id": pa.array([r.id for r in records], pa.string()),
         "prompt": pa.array([r.prompt for r in records], pa.string()),
@@ -128,6 +142,8 @@ def _table(records: list[Record]) -> pa.Table:
         "failed": pa.array([r.failed for r in records], pa.string()),
         "findings": pa.array([list(r.findings) for r in records], pa.list_(pa.string())),
         "skipped": pa.array([json.dumps(r.skipped) for r in records], pa.string()),
+        "curves": pa.array([json.dumps(r.curves) for r in records], pa.string()),
+        "events": pa.array([json.dumps(_events(r)) for r in records], pa.string()),
     }
     names = list(records[0].values) if records else []
     values = {name: pa.array([r.values[name] for r in records], pa.float64()) for name in names}
@@ -135,7 +151,8 @@ def _table(records: list[Record]) -> pa.Table:
 
 
 def _record(row: dict[str, Any]) -> Record:
-    fixed = ("id", "prompt", "seed", "file", "failed", "findings", "skipped")
+    fixed = ("id", "prompt", "seed", "file", "failed", "findings", "skipped", "curves", "events")
+    curves, events = (json.loads(row.get(key, "{}")) for key in ("curves", "events"))
     return Record(
         id=row["id"],
         prompt=row["prompt"],
@@ -145,4 +162,20 @@ def _record(row: dict[str, Any]) -> Record:
         findings=tuple(row["findings"]),
         values={key: value for key, value in row.items() if key not in fixed},
         skipped=json.loads(row["skipped"]),
+        curves={name: tuple((t, v) for t, v in points) for name, points in curves.items()},
+        events={
+            scorer: {stream: _moments(times) for stream, times in streams.items()}
+            for scorer, streams in events.items()
+        },
     )
+
+
+def _events(record: Record) -> dict[str, Any]:
+    return {
+        scorer: {stream: asdict(times) for stream, times in streams.items()}
+        for scorer, streams in record.events.items()
+    }
+
+
+def _moments(times: dict[str, list[float]]) -> Moments:
+    return Moments(requested=tuple(times["requested"]), found=tuple(times["found"]))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from avgen.caption import TimedCaption
+from avgen.measure.onsets import Curve
 from avgen_eval.harness.cache import ERROR, NOT_APPLICABLE, Extract, ExtractCache
 from avgen_eval.harness.decode import content_hash
 from avgen_eval.harness.extractors import Extractor, Integrity
 from avgen_eval.harness.manifest import Item
-from avgen_eval.harness.scorers import About, ClipScorer
+from avgen_eval.harness.scorers import About, ClipScorer, Moments
 from avgen_eval.harness.sets import SetScorer, UnmeasurableError
 from avgen_eval.harness.suite import Suite
 from avgen_eval.metrics.base import Field, Values
@@ -31,6 +32,8 @@ class Record:
         findings: What is wrong with it, in words.
         values: By ``scorer.value``; None where it could not be measured.
         skipped: By scorer, why it has no values.
+        curves: By ``scorer.curve``, seconds and values in the course of the clip.
+        events: By scorer and stream, requested and found times.
     """
 
     id: str
@@ -41,6 +44,8 @@ class Record:
     findings: tuple[str, ...]
     values: dict[str, float | None]
     skipped: dict[str, str]
+    curves: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    events: dict[str, dict[str, Moments]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,7 @@ class Figure:
 
     Attributes:
         id: ``scorer.value``.
-        status: ``ok``, or ``skipped`` with the reason.
+        status: ``ok``, or ``skipped`` or ``failed`` with the reason.
         value: None where it was skipped.
         low: Lower end of the 95% interval (of sets: of the spread); None where there is none.
         high: Upper end.
@@ -87,7 +92,13 @@ class Scores:
     conditions: dict[str, Any] = field(default_factory=dict)
 
 
-def score(suite: Suite, items: Sequence[Item], cache: ExtractCache, seed: int = 0) -> Scores:
+def score(
+    suite: Suite,
+    items: Sequence[Item],
+    cache: ExtractCache,
+    seed: int = 0,
+    contents: Mapping[str, str] | None = None,
+) -> Scores:
     """Score what was extracted; clips are read one by one, only what set scorers need stays in memory.
 
     Args:
@@ -95,17 +106,20 @@ def score(suite: Suite, items: Sequence[Item], cache: ExtractCache, seed: int = 
         items: The clips; one that was not extracted counts as failed.
         cache: Where their extracts are.
         seed: Of resampling.
+        contents: Hash of the content of items by id, as `Extraction.run_all` gives them; the files of
+            others are hashed.
     """
-    generator = np.random.default_rng(seed)
+    generator, known = np.random.default_rng(seed), contents or {}
     collected = {name: _Collected(scorer) for name, scorer in suite.sets.items()}
     records, seen = [], _Conditions()
     for item in items:
-        extracts = _load(item, suite.extractors, cache)
+        content = known.get(item.id) or content_hash(item)
+        extracts = _load(content, suite.extractors, cache)
         about = extracts.pop(Integrity().signature, None)
         records.append(_record(item, suite, about, extracts))
         seen.add(about)
         for rows in collected.values():
-            rows.add(extracts)
+            rows.add(item.prompt, extracts)
     conditions = seen.to_dict()
     figures = _clip_figures(suite, records, conditions, generator)
     for name, rows in collected.items():
@@ -119,8 +133,10 @@ class _Collected:
     def __init__(self, scorer: SetScorer) -> None:
         self.scorer = scorer
         self.arrays: dict[str, list[np.ndarray | None]] = {name: [] for name in scorer.wanted()}
+        self.prompts: list[str] = []
 
-    def add(self, extracts: Mapping[str, Extract]) -> None:
+    def add(self, prompt: str, extracts: Mapping[str, Extract]) -> None:
+        self.prompts.append(prompt)
         for name, (extractor, array) in self.scorer.wanted().items():
             extract = extracts.get(extractor.signature)
             self.arrays[name].append(None if extract is None else extract.arrays.get(array))
@@ -147,9 +163,9 @@ class _Conditions:
         return {name: sorted(found) for name, found in self.values.items()}
 
 
-def _load(item: Item, extractors: Sequence[Extractor], cache: ExtractCache) -> dict[str, Extract]:
+def _load(content: str, extractors: Sequence[Extractor], cache: ExtractCache) -> dict[str, Extract]:
     """Extracts by signature, errors among them; what does not apply is left out."""
-    content, found = content_hash(item), {}
+    found = {}
     for extractor in (Integrity(), *extractors):
         extract = cache.get(content, extractor.signature)
         if extract is not None and NOT_APPLICABLE not in extract.values:
@@ -165,6 +181,8 @@ def _record(
     failed = _failure(about)
     values: dict[str, float | None] = {}
     skipped: dict[str, str] = {}
+    curves: dict[str, tuple[tuple[float, float], ...]] = {}
+    events: dict[str, dict[str, Moments]] = {}
     for name, scorer in suite.clips.items():
         values |= {f"{name}.{key}": None for key in scorer.fields}
         if failed or about is None:
@@ -174,16 +192,28 @@ def _record(
             skipped[name] = result
         else:
             values |= {f"{name}.{key}": result[key] for key in scorer.fields}
+            found = scorer.curves(extracts, _about(about))
+            curves |= {f"{name}.{key}": _points(curve) for key, curve in found.items()}
+            if told := scorer.events(extracts, _about(about)):
+                events[name] = told
     return Record(
         id=item.id,
         prompt=item.prompt,
         seed=item.seed,
-        file=str(item.video or item.audio),
+        file=str(item.video or item.audio or ""),
         failed=failed,
         findings=texts,
         values=values,
         skipped=skipped,
+        curves=curves,
+        events=events,
     )
+
+
+def _points(curve: Curve) -> tuple[tuple[float, float], ...]:
+    """Where the curve has a value."""
+    pairs = zip(curve.times.tolist(), curve.values.tolist(), strict=True)
+    return tuple((time, value) for time, value in pairs if np.isfinite(value))
 
 
 def _failure(about: Extract | None) -> str:
@@ -255,8 +285,8 @@ def _set_figures(
     signature = _signature(rows.scorer.signature, conditions)
     try:
         values, missing = (
-            rows.scorer.score(rows.arrays, generator),
-            "too few clips for its features",
+            rows.scorer.score(rows.arrays, rows.prompts, generator),
+            "too few clips or prompts for it",
         )
     except UnmeasurableError as error:
         values, missing = {}, str(error)

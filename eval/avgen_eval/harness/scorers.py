@@ -4,11 +4,12 @@ Scoring is cheap and reads extracts alone, so a new window or a new caption cost
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from avgen.caption import TimedCaption
+from avgen.measure.onsets import Curve
 from avgen_eval.harness.cache import Extract
 from avgen_eval.harness.extractors import (
     Extractor,
@@ -30,6 +31,7 @@ from avgen_eval.metrics.signal import SignalMetric
 from avgen_eval.metrics.sync import SyncMetric
 from avgen_eval.metrics.temporal import TemporalMetric
 from avgen_eval.metrics.timing import TimingMetric
+from avgen_eval.requested import Requested, requested_moments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,27 @@ class About:
     duration: float
     fps: float | None
     caption: TimedCaption | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Times of one stream in seconds, in order: what the caption asks for, and what was found."""
+
+    requested: tuple[float, ...]
+    found: tuple[float, ...]
+
+
+def moments(
+    about: About, sound: Sequence[float] | None, picture: Sequence[float] | None
+) -> dict[str, Moments]:
+    """Requested and found times by stream; a stream in which nobody looked is left out."""
+    asked = Requested() if about.caption is None else requested_moments(about.caption)
+    pairs = {"sound": (asked.sound, sound), "picture": (asked.picture, picture)}
+    return {
+        stream: Moments(requested=wanted, found=tuple(found))
+        for stream, (wanted, found) in pairs.items()
+        if found is not None
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +90,14 @@ class ClipScorer(ABC):
     @abstractmethod
     def score(self, extracts: Mapping[str, Extract], about: About) -> Values | str:
         """Values by name, or why there are none."""
+
+    def curves(self, extracts: Mapping[str, Extract], about: About) -> Mapping[str, Curve]:
+        """Values in the course of the clip, by name, that are kept with its record; none by default."""
+        return {}
+
+    def events(self, extracts: Mapping[str, Extract], about: About) -> dict[str, Moments]:
+        """Requested and found times by stream, which are kept with its record; none by default."""
+        return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +146,16 @@ class Timing(ClipScorer):
             return "needs a caption"
         if not about.caption.events:
             return "needs a caption with timed events"
-        sound, picture = (extracts.get(e.signature) for e in self.extractors)
-        return TimingMetric().measure(
-            about.caption,
-            sound_times=None if sound is None else sound.arrays["times"].tolist(),
-            picture_times=None if picture is None else picture.arrays["times"].tolist(),
-        )
+        sound, picture = self._times(extracts)
+        return TimingMetric().measure(about.caption, sound_times=sound, picture_times=picture)
+
+    def events(self, extracts: Mapping[str, Extract], about: About) -> dict[str, Moments]:
+        """Requested moments, onsets and impacts."""
+        return moments(about, *self._times(extracts))
+
+    def _times(self, extracts: Mapping[str, Extract]) -> list[list[float] | None]:
+        found = (extracts.get(e.signature) for e in self.extractors)
+        return [None if extract is None else extract.arrays["times"].tolist() for extract in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +251,3 @@ class LearnedSync(_Direct):
     metric: ClassVar[type[ClipMetric]] = LearnedSyncMetric
     source: ClassVar[Extractor] = LearnedSyncValues()
     needs: ClassVar[str] = "needs picture and sound"
-
-
-SCORERS: dict[str, type[ClipScorer]] = {
-    scorer.name: scorer
-    for scorer in (Sync, Timing, Signal, Temporal, Reconstruction, Physics, LearnedSync, Legacy)
-}

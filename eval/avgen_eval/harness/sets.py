@@ -1,7 +1,7 @@
 """Scorers of whole sets: distances between the clips and their references, and whether partners belong together."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,9 +11,9 @@ from avgen_eval.events import score_events
 from avgen_eval.harness.extractors import Extractor, Features, PictureEvents, SoundEvents
 from avgen_eval.metrics.base import Field
 from avgen_eval.metrics.frechet_spread import frechet_report
-from avgen_eval.metrics.joint import shuffle_gap
 from avgen_eval.metrics.kernel import kernel_distance, permutation_test
 from avgen_eval.metrics.manifold import density_coverage, precision_recall
+from avgen_eval.metrics.shuffle import shuffle_gap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,11 @@ class SetValue:
     floor: float | None = None
     num: int = 0
     note: str = ""
+
+
+Arrays = Mapping[str, Sequence[np.ndarray | None]]
+"""Arrays by name, one entry per clip; None where a clip has none."""
+MIN_CLIPS = 10
 
 
 class UnmeasurableError(ValueError):
@@ -61,12 +66,17 @@ class SetScorer(ABC):
 
     @abstractmethod
     def score(
-        self, arrays: dict[str, list[np.ndarray | None]], generator: np.random.Generator
+        self, arrays: Arrays, prompts: Sequence[str], generator: np.random.Generator
     ) -> dict[str, SetValue]:
-        """Values by name, from the arrays that `wanted` names, one entry per clip.
+        """Values by name.
+
+        Args:
+            arrays: Those that `wanted` names, one entry per clip.
+            prompts: Of each clip; seeds of one prompt are not independent.
+            generator: Of resampling.
 
         Raises:
-            UnmeasurableError: Too few clips, or no references.
+            UnmeasurableError: Too few clips or prompts, or no references.
         """
 
     @abstractmethod
@@ -78,11 +88,13 @@ class SetScorer(ABC):
 class Distribution(SetScorer):
     """Frechet and kernel distance, precision, recall, density and coverage against the references.
 
-    Never comparable with published distances on trained features; read it beside the floor.
+    Never comparable with published distances on trained features; read it beside the floor. A
+    reference that several seeds of a prompt share counts once, and ``kernel_p`` is of the first clip
+    of each prompt, because the test needs independent ones.
     """
 
     name: ClassVar[str] = "distribution"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     fields: ClassVar[dict[str, Field]] = {
         "frechet": Field(better="lower"),
         "kernel": Field(better="lower"),
@@ -110,10 +122,11 @@ class Distribution(SetScorer):
         return {"clip": (clip, "vectors"), "reference": (reference, "vectors")}
 
     def score(
-        self, arrays: dict[str, list[np.ndarray | None]], generator: np.random.Generator
+        self, arrays: Arrays, prompts: Sequence[str], generator: np.random.Generator
     ) -> dict[str, SetValue]:
         """See the class."""
-        features, reference = (_stacked(arrays[name], name) for name in ("clip", "reference"))
+        shared = _distinct(arrays["reference"], prompts)
+        features, reference = _stacked(arrays["clip"], "clip"), _stacked(shared, "reference")
         groups, num = Features(kind=self.kind).describer.groups, len(features)
         values: dict[str, SetValue] = {}
         try:
@@ -130,16 +143,20 @@ class Distribution(SetScorer):
                 num=num,
                 note=f"the floor is of halves; {note}".rstrip("; "),
             )
-        if num < 10 or len(reference) < 10:
+        if min(num, len(reference)) < MIN_CLIPS:
             raise UnmeasurableError(
-                f"{num} clips and {len(reference)} references; needs 10 of each"
+                f"{num} clips and {len(reference)} references; needs {MIN_CLIPS} of each"
             )
-        test = permutation_test(features, reference, generator, permutations=200)
         kernel = kernel_distance(features, reference, kernel="gaussian", scale=100)
         values["kernel"] = SetValue(
             value=kernel, num=num, note=note if "frechet" not in values else ""
         )
-        values["kernel_p"] = SetValue(value=test.p_value, num=num)
+        first, original = (_first(arrays[name], prompts) for name in ("clip", "reference"))
+        if min(len(first), len(original)) >= MIN_CLIPS:
+            test = permutation_test(
+                np.stack(first), np.stack(original), generator, permutations=200
+            )
+            values["kernel_p"] = SetValue(value=test.p_value, num=len(first))
         neighbours = precision_recall(features, reference) + density_coverage(features, reference)
         for name, value in zip(
             ("precision", "recall", "density", "coverage"), neighbours, strict=True
@@ -150,10 +167,13 @@ class Distribution(SetScorer):
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleGapOfEvents(SetScorer):
-    """How much event F1 at 60 ms falls when sounds and pictures of different clips are put together."""
+    """How much event F1 at 60 ms falls when sounds and pictures of different prompts are put together.
+
+    Seeds of a prompt stay together, as in `avgen_eval.metrics.shuffle.shuffle_gap`.
+    """
 
     name: ClassVar[str] = "shuffle_gap"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     fields: ClassVar[dict[str, Field]] = {
         "f1_paired": Field(unit="share", better="higher"),
         "f1_shuffled": Field(unit="share"),
@@ -171,21 +191,29 @@ class ShuffleGapOfEvents(SetScorer):
         return {"sound": (SoundEvents(), "times"), "picture": (PictureEvents(), "times")}
 
     def score(
-        self, arrays: dict[str, list[np.ndarray | None]], generator: np.random.Generator
+        self, arrays: Arrays, prompts: Sequence[str], generator: np.random.Generator
     ) -> dict[str, SetValue]:
         """See the class."""
         pairs = [
-            (sound.tolist(), picture.tolist())
-            for sound, picture in zip(arrays["sound"], arrays["picture"], strict=True)
+            (sound.tolist(), picture.tolist(), prompt)
+            for sound, picture, prompt in zip(
+                arrays["sound"], arrays["picture"], prompts, strict=True
+            )
             if sound is not None and picture is not None
         ]
-        if len(pairs) < 10:
-            raise UnmeasurableError(f"{len(pairs)} clips with picture and sound; needs 10")
+        num_prompts = len({prompt for *_, prompt in pairs})
+        if num_prompts < MIN_CLIPS:
+            raise UnmeasurableError(
+                f"{len(pairs)} clips with picture and sound, of {num_prompts} prompts; "
+                f"needs {MIN_CLIPS} prompts"
+            )
+        sounds, pictures, owners = zip(*pairs, strict=True)
         gap = shuffle_gap(
             lambda sound, picture: score_events(picture, sound, 60).f1,
-            [sound for sound, _ in pairs],
-            [picture for _, picture in pairs],
+            sounds,
+            pictures,
             generator,
+            prompts=owners,
             permutations=200,
             max_partners=50,
         )
@@ -196,6 +224,28 @@ class ShuffleGapOfEvents(SetScorer):
             "p": gap.p_value,
         }
         return {name: SetValue(value=value, num=gap.num_pairs) for name, value in named.items()}
+
+
+def _distinct(
+    arrays: Sequence[np.ndarray | None], prompts: Sequence[str]
+) -> list[np.ndarray | None]:
+    """Arrays, with None in place of one that an earlier clip of its prompt has as well."""
+    seen: set[tuple[str, bytes]] = set()
+    kept: list[np.ndarray | None] = []
+    for array, prompt in zip(arrays, prompts, strict=True):
+        key = (prompt, b"" if array is None else array.tobytes())
+        kept.append(None if key in seen else array)
+        seen.add(key)
+    return kept
+
+
+def _first(arrays: Sequence[np.ndarray | None], prompts: Sequence[str]) -> list[np.ndarray]:
+    """The first vector of each prompt that has one."""
+    found: dict[str, np.ndarray] = {}
+    for array, prompt in zip(arrays, prompts, strict=True):
+        if array is not None and len(array):
+            found.setdefault(prompt, array[0])
+    return list(found.values())
 
 
 def _stacked(vectors: Sequence[np.ndarray | None], what: str) -> np.ndarray:

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
+from avgen_eval.events import WINDOWS_MS, match_events, score_events, timing_error
 from avgen_eval.harness.compare import Row
 from avgen_eval.harness.score import Figure, Record
+from avgen_eval.harness.scorers import Moments
 
 _ARROWS = {"higher": "↑", "lower": "↓", "target": "◎", "none": ""}
 MAX_LINES = 20
+NOT_MEASURED = "[dim]n/a[/dim]"
 
 
 def figure_table(figures: Sequence[Figure]) -> Table:
@@ -28,6 +31,41 @@ def figure_table(figures: Sequence[Figure]) -> Table:
             str(figure.num),
             escape(floor + figure.reason),
         )
+    return table
+
+
+def clip_table(records: Sequence[Record]) -> Table:
+    """One row per clip: what was heard and seen against what was asked for, the first `MAX_LINES`."""
+    heads = ("sound F1", "picture F1", "sound error", "picture error", "A/V offset", "objects")
+    table = _table("clip", *heads)
+    for record in records[:MAX_LINES]:
+        scores = [_events(record).get(stream) for stream in ("sound", "picture")]
+        offset, visible = (
+            record.values.get(k) for k in ("sync.offset_ms", "world.objects_visible")
+        )
+        table.add_row(
+            escape(record.id),
+            *(_f1(times) for times in scores),
+            *(_error(times) for times in scores),
+            NOT_MEASURED if offset is None else f"{offset:+.0f} ms",
+            NOT_MEASURED if visible is None else f"{visible:.0%}",
+        )
+    return table
+
+
+def event_table(record: Record) -> Table:
+    """One row per event of a clip: when it was asked for, and when it was found."""
+    table = _table(escape(record.id), "asked for", "found", "error")
+    for stream, times in _events(record).items():
+        pairs = dict(match_events(times.requested, times.found, WINDOWS_MS[-1] / 1000))
+        rows: list[tuple[float, float | None, float | None]] = [
+            (asked, asked, times.found[pairs[i]] if i in pairs else None)
+            for i, asked in enumerate(times.requested)
+        ]
+        rows += [(t, None, t) for j, t in enumerate(times.found) if j not in pairs.values()]
+        for _, asked, found in sorted(rows, key=lambda row: row[0]):
+            error = "" if asked is None or found is None else f"{1000 * (found - asked):+.0f} ms"
+            table.add_row(stream, _seconds(asked, "no"), _seconds(found, "not found"), error)
     return table
 
 
@@ -90,6 +128,29 @@ def _table(first: str, *names: str) -> Table:
     for name in names:
         table.add_column(name)
     return table
+
+
+def _events(record: Record) -> dict[str, Moments]:
+    """Those of the world's detector where there are any, since it knows what to look for."""
+    return record.events.get("world") or record.events.get("timing") or {}
+
+
+def _f1(times: Moments | None) -> str:
+    if times is None or not times.requested:
+        return NOT_MEASURED
+    score = score_events(times.requested, times.found, WINDOWS_MS[0])
+    return NOT_MEASURED if score.f1 is None else f"{score.f1:.2f}"
+
+
+def _error(times: Moments | None) -> str:
+    found = times and timing_error(
+        score_events(times.requested, times.found, WINDOWS_MS[-1]).errors_ms
+    )
+    return f"{found.median_ms:.0f} ms" if found else NOT_MEASURED
+
+
+def _seconds(value: float | None, missing: str) -> str:
+    return missing if value is None else f"{value:.3f} s"
 
 
 def _number(value: float | None) -> str:

@@ -7,9 +7,38 @@ from typing import Any
 import yaml
 
 from avgen_eval.harness.extractors import Extractor
-from avgen_eval.harness.scorers import SCORERS, ClipScorer
+from avgen_eval.harness.live import Live
+from avgen_eval.harness.longform import LongForm
+from avgen_eval.harness.scorers import (
+    ClipScorer,
+    LearnedSync,
+    Legacy,
+    Physics,
+    Reconstruction,
+    Signal,
+    Sync,
+    Temporal,
+    Timing,
+)
 from avgen_eval.harness.sets import SET_SCORERS, SetScorer
+from avgen_eval.harness.world import World
 
+SCORERS: dict[str, type[ClipScorer]] = {
+    scorer.name: scorer
+    for scorer in (
+        Sync,
+        Timing,
+        Signal,
+        Temporal,
+        LongForm,
+        Reconstruction,
+        Physics,
+        LearnedSync,
+        Legacy,
+        Live,
+        World,
+    )
+}
 SUITES = Path(__file__).parent / "suites"
 _FIELDS = {"name", "version", "about", "clips", "sets"}
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import theilslopes
 
-from avgen_eval.offset import MIN_CONFIDENCE, measure_offset
-from avgen_eval.onsets import Curve, onset_train
+from avgen.measure.offset import MIN_CONFIDENCE, measure_offset
+from avgen.measure.onsets import Curve, onset_train
 
 WINDOW = 2.0
 HOP = 1.0
@@ -49,15 +49,15 @@ def windowed_offsets(
     hop: float = HOP,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> list[Point]:
-    """Offset in each window of a clip in which it can be measured, by `avgen_eval.offset.measure_offset`.
+    """Offset in each window of a clip in which it can be measured, by `avgen.measure.offset.measure_offset`.
 
     Windows with fewer than two sounds are left out: any lag explains a single event. Offsets are dated at the centre of
     the window.
 
     Args:
-        sound_times: Onsets in seconds, see `avgen_eval.onsets.find_onsets`.
+        sound_times: Onsets in seconds, see `avgen.measure.onsets.find_onsets`.
         sound_strengths: Strength of each onset.
-        picture_strength: From `avgen_eval.motion.measure_motion`.
+        picture_strength: From `avgen.measure.motion.measure_motion`.
         duration: Of the clip, seconds.
         window: Length of a window in seconds; offsets of up to half a second are looked for.
         hop: Seconds from one window to the next.

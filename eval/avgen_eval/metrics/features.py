@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from avgen import clock
 from avgen.clip import Clip
+from avgen.measure.onsets import band_power, fft_size, mel_filters, to_mono
 from avgen.media.resample import resample
-from avgen_eval.onsets import band_power, fft_size, mel_filters, to_mono
 
 SPECTRUM_WINDOW = 0.025
 SPECTRUM_HOP = 0.010

@@ -1,13 +1,44 @@
 """How a long clip changes: the slope of any curve over its windows, and how fast it forgets itself."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from avgen.measure.onsets import Curve
 from avgen_eval.metrics.base import ClipMetric, Field, Values
-from avgen_eval.onsets import Curve
 
 DISTANCES = (2, 5, 10, 20, 50)
+"""Seconds between what is compared."""
+MIN_WINDOWS = 5
+"""Windows with a value that a curve needs to have a slope."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveKind:
+    """What a curve over the windows of a clip holds.
+
+    Attributes:
+        unit: Of its values.
+        change: Unit of a difference of two of them.
+        has_ratio: Whether its zero is none of it, so that the last over the first means something.
+    """
+
+    unit: str
+    change: str
+    has_ratio: bool = True
+
+
+CURVES: dict[str, CurveKind] = {
+    "offset": CurveKind(unit="ms", change="ms", has_ratio=False),
+    "motion": CurveKind(unit="heights/s", change="heights/s"),
+    "loudness": CurveKind(unit="LUFS", change="LU", has_ratio=False),
+    "brightness": CurveKind(unit="share", change="share"),
+    "contrast": CurveKind(unit="share", change="share"),
+    "saturation": CurveKind(unit="share", change="share"),
+    "sharpness": CurveKind(unit="levels^2", change="levels^2"),
+}
 
 
 def slope_per_second(curve: Curve) -> float | None:
@@ -97,27 +128,59 @@ def similarity_at(features: np.ndarray, distance: int) -> float | None:
 
 
 class LongClipMetric(ClipMetric):
-    """Change of one curve over a clip, and self-similarity against distance in time.
+    """Change of curves over a clip, and likeness of its seconds against their distance in time.
 
-    ``update(curve, features)`` takes one value per window (of any other metric) and, if there are
-    any, feature vectors ``(N, D)``; use one metric object for each curve. Steps of similarity are
-    those of the features.
+    ``update(curves, picture, sound)`` takes curves by the names of `CURVES`, one value per window, and
+    feature vectors ``(N, D)`` of each second of the picture and of the sound. What is left out is None.
+    ``slope`` is signed, so that clips that drift to either side cancel in the mean; ``slope_abs`` is
+    its size. A curve with values in fewer than five windows has neither.
     """
 
     fields: ClassVar = {
-        "slope_per_s": Field(unit="1/s", better="target"),
-        "last_to_first": Field(better="target"),
-        **{f"similarity_{d}": Field(better="higher") for d in DISTANCES},
+        **{
+            f"{name}_slope": Field(unit=f"{curve.change}/s", better="target")
+            for name, curve in CURVES.items()
+        },
+        **{
+            f"{name}_slope_abs": Field(unit=f"{curve.change}/s", better="lower")
+            for name, curve in CURVES.items()
+        },
+        **{
+            f"{name}_last_to_first": Field(better="target")
+            for name, curve in CURVES.items()
+            if curve.has_ratio
+        },
+        **{
+            f"{stream}_similarity_{d}s": Field(better="higher")
+            for stream in ("picture", "sound")
+            for d in DISTANCES
+        },
     }
 
-    def measure(self, curve: Curve, features: np.ndarray | None = None) -> Values:
-        """All values of one clip; ValueError for a curve or features of a wrong shape."""
-        values: dict[str, float | None] = {
-            "slope_per_s": slope_per_second(curve),
-            "last_to_first": last_to_first(curve),
-        }
-        for d in DISTANCES:
-            values[f"similarity_{d}"] = None if features is None else similarity_at(features, d)
+    def measure(
+        self,
+        curves: Mapping[str, Curve],
+        picture: np.ndarray | None = None,
+        sound: np.ndarray | None = None,
+    ) -> Values:
+        """All values of one clip; ValueError for an unknown curve, or one of a wrong shape."""
+        unknown = sorted(set(curves) - set(CURVES))
+        if unknown:
+            raise ValueError(f"curve {unknown[0]!r} is not known; use {', '.join(CURVES)}")
+        values: dict[str, float | None] = dict.fromkeys(self.fields)
+        for name, curve in curves.items():
+            if _measured(curve).sum() < MIN_WINDOWS:
+                continue
+            slope = slope_per_second(curve)
+            values[f"{name}_slope"] = slope
+            values[f"{name}_slope_abs"] = None if slope is None else abs(slope)
+            if CURVES[name].has_ratio:
+                values[f"{name}_last_to_first"] = last_to_first(curve)
+        for stream, features in (("picture", picture), ("sound", sound)):
+            if features is not None:
+                values |= {
+                    f"{stream}_similarity_{d}s": similarity_at(features, d) for d in DISTANCES
+                }
         return values
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import betainc
 
-from avgen_eval.offset import vertex
-from avgen_eval.onsets import Curve
+from avgen.measure.offset import vertex
+from avgen.measure.onsets import Curve
 
 GRID = 0.005
 MAX_LAG = 0.3

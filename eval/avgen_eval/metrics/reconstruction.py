@@ -14,9 +14,9 @@ from torchmetrics.functional.image import (
 )
 from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
+from avgen.measure.loudness import check_waveform
 from avgen_eval.codec import MAX_PSNR_DB, PEAK, log_mel_distance
 from avgen_eval.metrics.base import ClipMetric, Field, Values
-from avgen_eval.metrics.loudness import check_waveform
 
 PIXELS_AT_ONCE = 1 << 20
 SSIM_MIN_SIDE, MS_SSIM_MIN_SIDE = 11, 176

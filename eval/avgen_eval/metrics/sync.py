@@ -1,8 +1,9 @@
 """Do sound and picture happen together: events that coincide beyond chance, offset, drift, mouth and voice.
 
 Everything here works on what is extracted from a clip once: times and strengths of onsets
-(`avgen_eval.onsets.find_onsets`), the strength curve of the picture (`avgen_eval.motion.measure_motion`) and the times
-of its impacts (`avgen_eval.motion.picture_impacts`). Positive offsets mean that the sound is late.
+(`avgen.measure.onsets.find_onsets`), the strength curve of the picture
+(`avgen.measure.motion.measure_motion`) and the times of its impacts
+(`avgen.measure.motion.picture_impacts`). Positive offsets mean that the sound is late.
 """
 
 import math
@@ -12,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from avgen.measure.offset import MIN_CONFIDENCE, Offset, measure_offset
+from avgen.measure.onsets import Curve, onset_train
 from avgen_eval.clips import pair_offset
 from avgen_eval.events import WINDOWS_MS, score_events
 from avgen_eval.metrics.base import ClipMetric, Field, Values
 from avgen_eval.metrics.drift import measure_drift
 from avgen_eval.metrics.mouth import MIN_CONFIDENCE as MIN_MOUTH_CONFIDENCE
 from avgen_eval.metrics.mouth import mouth_voice_lag
-from avgen_eval.offset import MIN_CONFIDENCE, Offset, measure_offset
-from avgen_eval.onsets import Curve, onset_train
 
 NUM_SHIFTS = 200
 GRADED_MS = (20, 40, 60, 80, 100, 120)
@@ -137,7 +138,7 @@ def clip_offset(
     *,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Offset:
-    """Offset of a clip from its onsets and its picture strength; see `avgen_eval.offset.measure_offset`."""
+    """Offset of a clip from its onsets and its picture strength; see `avgen.measure.offset.measure_offset`."""
     train = onset_train(sound_times, sound_strengths, duration)
     return measure_offset(train, picture_strength, min_confidence=min_confidence)
 
@@ -192,7 +193,7 @@ class SyncMetric(ClipMetric):
     There, ``f1_corrected`` is near 0 and ``offset_measurable`` low: read these first.
 
     Args:
-        min_confidence: Of the offset; see `avgen_eval.offset.MIN_CONFIDENCE`.
+        min_confidence: Of the offset; see `avgen.measure.offset.MIN_CONFIDENCE`.
         min_mouth_confidence: Of the lag of the voice; see `avgen_eval.metrics.mouth`.
         kwargs: Of `torchmetrics.Metric`.
     """

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from avgen.clock import Rate, as_rate
-from avgen_eval.flow import optical_flow, reduce_frames, warp
+from avgen.measure.flow import PictureFlow, measure_flow, warp
 from avgen_eval.metrics.base import ClipMetric, Field, Values
 
 WHITE = 255.0
@@ -29,7 +29,7 @@ def still_runs(grey: np.ndarray) -> list[int]:
     still, but begins a run every few frames.
 
     Args:
-        grey: ``(F, h, w)`` in [0, 1], from `avgen_eval.flow.reduce_frames`.
+        grey: ``(F, h, w)`` in [0, 1], from `avgen.measure.flow.reduce_frames`.
     """
     runs: list[int] = []
     first = 0
@@ -98,24 +98,6 @@ def temporal_flickering(frames: np.ndarray) -> float | None:
     return 1 - total / frames[1:].size / WHITE
 
 
-def steady_flow(grey: np.ndarray) -> np.ndarray:
-    """Optical flow of frames freed of changes of brightness that most of the picture shares.
-
-    The median change of the pixels from frame to frame is taken out before: otherwise a fade or
-    flicker of a smooth picture looks as if all its slopes moved. Where the brightness is steady this
-    is `avgen_eval.flow.optical_flow`.
-
-    Args:
-        grey: ``(F, h, w)`` in [0, 1].
-
-    Returns:
-        ``(F - 1, 2, h, w)``, pixels down and right.
-    """
-    pixels = grey.reshape(len(grey), -1)
-    common = [0.0, *(float(np.median(after - before)) for before, after in pairwise(pixels))]
-    return optical_flow(grey - np.cumsum(common, dtype=np.float32)[:, None, None])
-
-
 def luminance_flicker(grey: np.ndarray, flow: np.ndarray) -> float | None:
     """Change of mean brightness, unexplained by motion, that the next frame takes back, in levels.
 
@@ -128,7 +110,7 @@ def luminance_flicker(grey: np.ndarray, flow: np.ndarray) -> float | None:
 
     Args:
         grey: ``(F, h, w)`` in [0, 1].
-        flow: ``(F - 1, 2, h, w)``, from `steady_flow`.
+        flow: ``(F - 1, 2, h, w)``, from `avgen.measure.flow.steady_flow`.
 
     Returns:
         0 to 255; None below three frames.
@@ -172,13 +154,13 @@ def find_cuts(grey: np.ndarray, fps: Rate) -> list[int]:
 def mean_speed(flow: np.ndarray, fps: Rate) -> float | None:
     """Mean optical flow in frame heights per second; None without flow.
 
-    The mean of ``speed`` of `avgen_eval.motion.measure_motion` where the brightness is steady.
+    The mean of ``speed`` of `avgen.measure.motion.measure_motion`.
 
     Fails on: noise, which moves flat pictures by about 0.02 heights per second for each level of its
     deviation in the reduced picture, and textured ones by 0.002.
 
     Args:
-        flow: ``(F - 1, 2, h, w)`` in pixels, from `steady_flow`.
+        flow: ``(F - 1, 2, h, w)`` in pixels, from `avgen.measure.flow.steady_flow`.
         fps: Frames per second.
     """
     if not len(flow):
@@ -228,7 +210,8 @@ def saturation(frames: np.ndarray) -> float:
 class TemporalMetric(ClipMetric):
     """Integrity of a picture in time; see the functions of this module.
 
-    ``update(frames, fps)`` takes ``(F, H, W, 3)`` uint8. ``static`` is 1 where the mean flow is below
+    ``update(frames, fps)`` takes ``(F, H, W, 3)`` uint8, and ``flow=measure_flow(frames)`` where that
+    is at hand. ``static`` is 1 where the mean flow is below
     0.005 heights per second, so that its mean over clips is the share of static ones.
     """
 
@@ -245,19 +228,19 @@ class TemporalMetric(ClipMetric):
         "saturation": Field(unit="share"),
     }
 
-    def measure(self, frames: np.ndarray, fps: Rate) -> Values:
+    def measure(self, frames: np.ndarray, fps: Rate, flow: PictureFlow | None = None) -> Values:
         """All values of one picture; ValueError for other frames, none, or a bad rate."""
-        grey = reduce_frames(frames)
-        if not grey.size:
+        if not frames.size:
             raise ValueError(f"frames of shape {frames.shape} are empty; give at least one picture")
-        flow = steady_flow(grey)
-        runs, speed = still_runs(grey), mean_speed(flow, fps)
+        picture = flow or measure_flow(frames)
+        grey = picture.grey
+        runs, speed = still_runs(grey), mean_speed(picture.flow, fps)
         return {
             "freeze_share": freeze_share(runs, fps),
             "duplicate_share": duplicate_share(runs),
             "black_share": black_share(grey),
             "temporal_flickering": temporal_flickering(frames),
-            "luminance_flicker": luminance_flicker(grey, flow),
+            "luminance_flicker": luminance_flicker(grey, picture.flow),
             "cuts": len(find_cuts(grey, fps)) if len(grey) > 1 else None,
             "motion": speed,
             "static": None if speed is None else float(speed < STATIC_SPEED),

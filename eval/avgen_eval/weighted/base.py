@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from avgen_eval.metrics.base import ClipMetric, Field, Values
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as shares of width and height."""
+Network = TypeVar("Network")
 
 
 class NotMeasurableError(ValueError):
@@ -66,6 +67,39 @@ class Item:
             raise NotMeasurableError("there is no reference clip")
         return self.reference
 
+    def require_transcript(self) -> str:
+        """What should be said.
+
+        Raises:
+            NotMeasurableError: Nothing should.
+            ValueError: It is no text.
+        """
+        if self.transcript is None:
+            raise NotMeasurableError("there is no transcript")
+        if not isinstance(self.transcript, str):
+            raise ValueError(f"transcript is {self.transcript!r}; give the words as text")
+        return self.transcript
+
+    def require_face(self) -> Box:
+        """Where the face is.
+
+        Raises:
+            NotMeasurableError: Nobody says.
+            ValueError: It is no box, the box is empty, or it reaches out of the picture.
+        """
+        if self.face is None:
+            raise NotMeasurableError("there is no face box")
+        try:
+            left, top, right, bottom = map(float, self.face)
+            if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:
+                return left, top, right, bottom
+        except (TypeError, ValueError):
+            pass  # not four numbers
+        raise ValueError(
+            f"face box is {self.face!r}; give [left, top, right, bottom] as shares of width and "
+            "height, 0 to 1, with left < right and top < bottom"
+        )
+
 
 def require_frames(clip: Clip) -> np.ndarray:
     """Frames ``(F, H, W, 3)`` uint8.
@@ -89,29 +123,60 @@ def require_waveform(clip: Clip) -> np.ndarray:
     return clip.waveform
 
 
-class WeightedClipMetric(ClipMetric):
-    """Mean over clips of what `score` gives for one.
+class WeightedMetric(Metric, Generic[Network]):
+    """A network that comes from files, and a count of what it could be applied to.
+
+    Args:
+        model: The network with what is around it, as `load` gives it.
+        **kwargs: Of `torchmetrics.Metric`.
 
     Attributes:
+        fields: As in `ClipMetric`.
         protocol: All that the values depend on apart from the weights.
-        num_measured: Clips measured in this process.
-        unmeasured: How many could not be, by reason; kept by `update`, which is the way to add clips.
+        num_measured: Clips under test that could be measured, in this process.
+        unmeasured: How many could not be (clips, references, sets), by reason.
     """
 
+    fields: ClassVar[Mapping[str, Field]]
     protocol: ClassVar[str]
+    is_differentiable = False
+    full_state_update = False
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, model: Network, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.model = model
         self.num_measured, self.unmeasured = 0, Counter[str]()
 
     @classmethod
     @abstractmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """The metric with the weights at these paths, by name of the weights.
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> Network:
+        """The network with the weights at these paths, by name of the weights.
 
         Raises:
             WeightsError: They are not what the metric needs.
         """
+
+    @classmethod
+    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
+        """The metric around what `load` gives; raises as it does."""
+        return cls(cls.load(paths, device))
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        super().reset()
+        self.num_measured, self.unmeasured = 0, Counter()
+
+
+class WeightedClipMetric(WeightedMetric[Network], ClipMetric):
+    """Mean over clips of what `score` gives for one; `update` is the way to add them.
+
+    Attributes:
+        by_clip: Values of the clips that could be measured, in this process, by their names.
+    """
+
+    def __init__(self, model: Network, **kwargs: Any) -> None:
+        super().__init__(model, **kwargs)
+        self.by_clip: dict[str, Values] = {}
 
     @abstractmethod
     def score(self, item: Item) -> Values:
@@ -129,41 +194,24 @@ class WeightedClipMetric(ClipMetric):
             self.unmeasured[str(reason)] += 1
             return dict.fromkeys(self.fields)
         self.num_measured += 1
+        self.by_clip[item.name] = values
         return values
 
     def reset(self) -> None:
         """Forget all clips."""
         super().reset()
-        self.num_measured, self.unmeasured = 0, Counter()
+        self.by_clip = {}
 
 
-class WeightedSetMetric(Metric):
-    """One value of a whole set of clips, from vectors of each.
+class WeightedSetMetric(WeightedMetric[Network]):
+    """Values of a whole set of clips, from vectors of each."""
 
-    Attributes:
-        fields: As in `ClipMetric`.
-        protocol: As in `WeightedClipMetric`.
-        num_measured: Clips under test that were described, in this process.
-        unmeasured: What could not be, clip, reference or set, by reason.
-    """
-
-    fields: ClassVar[Mapping[str, Field]]
-    protocol: ClassVar[str]
-    is_differentiable = False
-    full_state_update = False
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.num_measured, self.unmeasured = 0, Counter[str]()
+    def __init__(self, model: Network, **kwargs: Any) -> None:
+        super().__init__(model, **kwargs)
         self.vectors: list[Tensor] | Tensor
         self.references: list[Tensor] | Tensor
         self.add_state("vectors", [], dist_reduce_fx="cat")
         self.add_state("references", [], dist_reduce_fx="cat")
-
-    @classmethod
-    @abstractmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """As in `WeightedClipMetric`."""
 
     @abstractmethod
     def describe(self, clip: Clip) -> Tensor:
@@ -204,11 +252,6 @@ class WeightedSetMetric(Metric):
                 self.unmeasured[str(reason)] += 1
         return {name: torch.tensor(values[name], dtype=torch.float64) for name in self.fields}
 
-    def reset(self) -> None:
-        """Forget all clips."""
-        super().reset()
-        self.num_measured, self.unmeasured = 0, Counter()
-
     def _add(self, clip: Clip, state: list[Tensor] | Tensor) -> bool:
         if isinstance(state, Tensor):
             raise ValueError("clips cannot be added to a state that was reduced over processes")
@@ -218,6 +261,3 @@ class WeightedSetMetric(Metric):
             self.unmeasured[str(reason)] += 1
             return False
         return True
-
-
-WeightedMetric = WeightedClipMetric | WeightedSetMetric

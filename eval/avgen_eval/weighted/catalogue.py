@@ -1,13 +1,21 @@
 """What each metric needs: which weights, under which licence, which streams and texts of a clip."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
 
-from avgen_eval.weighted.weights import Located, Sources, Weights, WeightsError
+from avgen_eval.weighted.weights import (
+    Located,
+    Sources,
+    Weights,
+    WeightsError,
+    WeightsUnavailableError,
+)
 
 Need = Literal["picture", "sound", "text", "reference", "transcript", "face"]
+DEFAULT = "default"
 _PACKAGE = "avgen_eval.weighted"
 
 
@@ -39,8 +47,8 @@ def _by_name(*weights: Weights) -> dict[str, Weights]:
     return {entry.name: entry for entry in weights}
 
 
-# Sizes and hashes stay unknown until their publisher states them. Exported files are made by the user, so no hash of
-# theirs is common to all; the user's own hash is given as name=path#sha256=...
+# Exported files are made by the user, so no size and hash of theirs is common to all. Those of the hub's folders
+# hold for the revision beside them.
 WEIGHTS: Mapping[str, Weights] = _by_name(
     Weights(
         name="synchformer",
@@ -74,6 +82,10 @@ WEIGHTS: Mapping[str, Weights] = _by_name(
         origin="https://huggingface.co/laion/clap-htsat-unfused",
         licence="Apache-2.0",
         repository="laion/clap-htsat-unfused",
+        revision="8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a",
+        tensors="pytorch_model.bin",
+        size=614_525_833,
+        sha256="1cd3c601bc4afe0fa87be3de4c13dd2cfadd249fac1e29acf74a9b296c3219bb",
     ),
     Weights(
         name="clip",
@@ -81,6 +93,10 @@ WEIGHTS: Mapping[str, Weights] = _by_name(
         origin="https://huggingface.co/openai/clip-vit-base-patch32",
         licence="MIT (code; the model card puts deployed use out of scope)",
         repository="openai/clip-vit-base-patch32",
+        revision="3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268",
+        tensors="pytorch_model.bin",
+        size=605_247_071,
+        sha256="a63082132ba4f97a80bea76823f544493bffa8082296d62d71581a4feff1576f",
     ),
     Weights(
         name="i3d",
@@ -112,6 +128,10 @@ WEIGHTS: Mapping[str, Weights] = _by_name(
         origin="https://huggingface.co/openai/whisper-large-v3",
         licence="Apache-2.0",
         repository="openai/whisper-large-v3",
+        revision="06f233fe06e710322aca913c1bc4249a0d71fce1",
+        tensors="model.safetensors",
+        size=3_087_130_976,
+        sha256="a8e94b85976e5864ba3e9525c7e6c83b2a1eca42d4b797a0c7c24d778e40fd95",
     ),
 )
 
@@ -214,8 +234,22 @@ METRICS: Mapping[str, Entry] = {
 
 
 def default_metrics() -> list[str]:
-    """Metrics without non-commercial licences: the default suite may try them all."""
+    """Metrics without non-commercial licences: what the default suite tries."""
     return [name for name, entry in METRICS.items() if not entry.non_commercial]
+
+
+def choose(names: Iterable[str]) -> list[str]:
+    """Metrics by name, each once; ``default`` stands for `default_metrics`.
+
+    Raises:
+        ValueError: There is no metric of a name.
+    """
+    chosen = [
+        metric
+        for name in names
+        for metric in (default_metrics() if name == DEFAULT else [get_entry(name).name])
+    ]
+    return list(dict.fromkeys(chosen))
 
 
 def get_entry(metric: str) -> Entry:
@@ -224,9 +258,38 @@ def get_entry(metric: str) -> Entry:
     Raises:
         ValueError: There is none.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} does not exist; choose from {', '.join(METRICS)}")
-    return METRICS[metric]
+    if metric in METRICS:
+        return METRICS[metric]
+    users = [entry.name for entry in METRICS.values() if metric in entry.weights]
+    fix = (
+        f"{metric} is the name of weights of {' and '.join(users)}; give --metric {users[0]}"
+        if users
+        else f"choose from {', '.join(METRICS)}"
+    )
+    raise ValueError(f"metric {metric!r} does not exist; {fix}")
+
+
+def check_given(metrics: Iterable[str], sources: Sources) -> None:
+    """Refuse what the user gave and cannot have meant, before any work is done.
+
+    Args:
+        metrics: Names of the catalogue, from `choose`.
+        sources: Whose given paths are looked at.
+
+    Raises:
+        WeightsError: A path has a name that no metric here uses, is not there, is a file where a folder is needed or
+            the reverse, or has another hash than the one given with it.
+    """
+    check_names(sources)
+    users = {name: metric for metric in metrics for name in METRICS[metric].weights}
+    for name in sources.given:
+        if name not in users:
+            metric = next(entry.name for entry in METRICS.values() if name in entry.weights)
+            raise WeightsError(
+                f"--weights {name}: no metric that was asked for uses it; add --metric {metric}"
+            )
+        with suppress(WeightsUnavailableError):
+            sources.find(WEIGHTS[name], users[name])
 
 
 def check_names(sources: Sources) -> None:
@@ -258,12 +321,21 @@ def locate(metric: str, sources: Sources) -> list[Located]:
     return [sources.find(WEIGHTS[name], metric) for name in get_entry(metric).weights]
 
 
+def get_class(metric: str) -> Any:
+    """Its class, a kind of `WeightedMetric`; imports what it needs.
+
+    Raises:
+        ValueError: There is no such metric.
+    """
+    module, _, name = get_entry(metric).target.partition(":")
+    return getattr(import_module(f"{_PACKAGE}.{module}"), name)
+
+
 def open_metric(metric: str, located: list[Located], device: str = "cpu") -> Any:
-    """The metric, with its weights loaded: a `WeightedClipMetric` or `WeightedSetMetric`.
+    """The metric, with its weights loaded.
 
     Raises:
         WeightsError: The weights are not what it needs.
     """
-    module, _, name = get_entry(metric).target.partition(":")
     paths = {entry.weights.name: entry.path for entry in located}
-    return getattr(import_module(f"{_PACKAGE}.{module}"), name).from_files(paths, device)
+    return get_class(metric).from_files(paths, device)

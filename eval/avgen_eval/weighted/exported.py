@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avgen_eval.weighted.weights import DOCS, WeightsError
+from avgen_eval.weighted.weights import DOCS, WeightsError, WeightsUnavailableError, first_line
 
 TOLERANCE = 0.01
 Run = Callable[[Mapping[str, Tensor]], Any]
@@ -109,7 +109,7 @@ class ExportedModel:
                 outputs = self._run(arguments)
         except Exception as error:  # whatever an exported graph may raise
             shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in inputs.items())
-            raise self._error(f"fails on {shapes}: {_first_line(error)}") from error
+            raise self._error(f"fails on {shapes}: {first_line(error)}") from error
         return self._checked(outputs, lengths)
 
     def batched(self, size: int, **inputs: Tensor) -> dict[str, Tensor]:
@@ -171,10 +171,6 @@ def _bound(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(lengths[axis] if isinstance(axis, str) else axis for axis in spec.shape)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
 def _load(path: Path, signature: Signature, device: torch.device) -> tuple[Run, list[str]]:
     """A function of tensors by name, and those names."""
     kind = _kind(path)
@@ -188,7 +184,9 @@ def _load(path: Path, signature: Signature, device: torch.device) -> tuple[Run, 
     except WeightsError:
         raise
     except Exception as error:  # damaged archives raise a dozen kinds of errors
-        raise WeightsError(f"{path} cannot be loaded as {kind}: {_first_line(error)}") from error
+        raise WeightsError(
+            f"{path} cannot be loaded as {kind} ({first_line(error)}); export or fetch it again"
+        ) from error
 
 
 def _kind(path: Path) -> str:
@@ -251,7 +249,7 @@ def _load_onnx(path: Path, signature: Signature, device: torch.device) -> tuple[
     try:
         onnxruntime: Any = import_module("onnxruntime")
     except ImportError as error:
-        raise WeightsError(
+        raise WeightsUnavailableError(
             f"{path} needs onnxruntime, which is not installed; export the model as .pt2, "
             "or pip install onnxruntime"
         ) from error

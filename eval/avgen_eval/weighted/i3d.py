@@ -5,15 +5,15 @@ Shapes: B clips, F frames.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 from torch import Tensor
 
 from avgen.clip import Clip
 from avgen_eval.metrics.base import Field
-from avgen_eval.weighted.base import NotMeasurableError, WeightedSetMetric, require_frames
-from avgen_eval.weighted.distances import frechet_or_reason
+from avgen_eval.weighted.base import NotMeasurableError, require_frames
 from avgen_eval.weighted.exported import ExportedModel, Signature, TensorSpec
+from avgen_eval.weighted.frechet import FrechetMetric
 from avgen_eval.weighted.pictures import stretched
 
 FRAMES, SIZE, CLASSES = 16, 224, 400
@@ -40,35 +40,22 @@ def i3d_input(clip: Clip) -> Tensor:
     return (pixels / 127.5 - 1).transpose(0, 1)[None].contiguous()
 
 
-class FrechetVideoDistance(WeightedSetMetric):
+class FrechetVideoDistance(FrechetMetric):
     """Frechet distance between the I3D logits of generated and of reference clips, one vector per clip.
 
     Fails on: small sets (published values use 2,048 clips; below 800 it is not computed unless ``force``); defects in
     time, to which it is less sensitive than to those of single frames; comparison of values made with other resizing,
     frame rates, clip lengths or splits of the reference.
-
-    Args:
-        model: Exported I3D.
-        force: Compute with fewer clips than twice the 400 logits.
-        **kwargs: Of `torchmetrics.Metric`.
     """
 
     fields: ClassVar = {"fvd": Field(better="lower")}
     protocol = "first 16 frames, own rate|stretched to 224, bilinear, no antialias|logits|ddof 1"
 
-    def __init__(self, model: ExportedModel, *, force: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model, self.force = model, force
-
     @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the exported I3D at ``paths["i3d"]``."""
-        return cls(ExportedModel(paths["i3d"], SIGNATURE, device))
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> ExportedModel:
+        """The exported I3D."""
+        return ExportedModel(paths["i3d"], SIGNATURE, device)
 
     def describe(self, clip: Clip) -> Tensor:
         """Logits ``(1, 400)``."""
         return self.model(video=i3d_input(clip))["logits"]
-
-    def compare(self, vectors: Tensor, references: Tensor) -> Mapping[str, float]:
-        """``fvd``."""
-        return {"fvd": frechet_or_reason(vectors, references, force=self.force)}

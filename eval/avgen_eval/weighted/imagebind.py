@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from avgen_eval.weighted.sounds import fitted, kaldi_fbank, mono
 SIZE, SAMPLE_RATE = 224, 16_000
 BANDS, STEPS = 128, 204
 MEAN, DEVIATION = -4.268, 9.138
-SOUND_SECONDS, SOUND_CLIPS = 2, 3
+SOUND_SECONDS, SOUND_CLIPS, SHORTEST = 2, 3, 0.025
 FPS = Fraction(1, 2)
 WINDOW, OVERLAP, LOWEST = 2.0, 1.5, 0.4
 BATCH = 16
@@ -103,7 +103,20 @@ def still_pairs(frames: np.ndarray) -> Tensor:
     return torch.stack([pixels, pixels], dim=2)
 
 
-class ImageBindScore(WeightedClipMetric):
+class ImageBindMetric(WeightedClipMetric[ImageBind]):
+    """What both scores share."""
+
+    @classmethod
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> ImageBind:
+        """Both exported encoders."""
+        return ImageBind.from_files(paths, device)
+
+    def streams(self, item: Item) -> tuple[np.ndarray, Tensor]:
+        """Frames ``(F, H, W, 3)`` uint8 and samples ``(S,)`` at 16 kHz, at least one window of their spectrum."""
+        return require_frames(item.clip), mono(item.clip, SAMPLE_RATE, SHORTEST)
+
+
+class ImageBindScore(ImageBindMetric):
     """Cosine of ImageBind's embeddings of picture and sound, as av-benchmark takes it.
 
     The picture is the mean over pairs of frames 2 s apart and over three crops, the sound the mean over three spans of
@@ -118,27 +131,17 @@ class ImageBindScore(WeightedClipMetric):
         "frames at 0.5 fps in pairs|short side 224, 3 crops|16 kHz, 3 spans of 2 s|cosine of means"
     )
 
-    def __init__(self, model: ImageBind, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model = model
-
-    @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the exported encoders."""
-        return cls(ImageBind.from_files(paths, device))
-
     def score(self, item: Item) -> Values:
         """``imagebind``."""
-        frames, samples = require_frames(item.clip), mono(item.clip, SAMPLE_RATE)
+        frames, samples = self.streams(item)
         if Fraction(len(frames)) / item.clip.fps < 4:
             raise NotMeasurableError("the picture is shorter than 4 s, two frames at one per 2 s")
-        _check_sound(samples)
         picture = self.model.embed_video(neighbour_pairs(frames, item.clip.fps)).mean(dim=0)
         sound = self.model.embed_audio(sound_spectra(samples)).mean(dim=0)
         return {"imagebind": float(F.cosine_similarity(picture, sound, dim=0))}
 
 
-class JavisScore(WeightedClipMetric):
+class JavisScore(ImageBindMetric):
     """JavisBench's score: per window of 2 s the frames that fit the sound worst, averaged.
 
     In windows of 2 s every 0.5 s, the cosine of ImageBind's embedding of each frame and of the window's sound; the mean
@@ -150,19 +153,9 @@ class JavisScore(WeightedClipMetric):
     fields: ClassVar = {"javis": Field(better="higher")}
     protocol = "windows 2 s, overlap 1.5 s|short side 224, middle|16 kHz|lowest 40%, at least 1"
 
-    def __init__(self, model: ImageBind, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model = model
-
-    @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the exported encoders."""
-        return cls(ImageBind.from_files(paths, device))
-
     def score(self, item: Item) -> Values:
         """``javis``."""
-        frames, samples = require_frames(item.clip), mono(item.clip, SAMPLE_RATE)
-        _check_sound(samples)
+        frames, samples = self.streams(item)
         pictures = [
             self.model.embed_video(still_pairs(frames[start : start + BATCH]))
             for start in range(0, len(frames), BATCH)
@@ -205,8 +198,3 @@ def javis_score(pictures: Tensor, sounds: list[Tensor], windows: list[slice]) ->
         count = max(1, int(LOWEST * len(cosines)))
         scores.append(float(cosines.sort().values[:count].mean()))
     return sum(scores) / len(scores)
-
-
-def _check_sound(samples: Tensor) -> None:
-    if len(samples) < SAMPLE_RATE // 40:
-        raise NotMeasurableError("the sound is shorter than 25 ms, one window of its spectrum")

@@ -1,12 +1,14 @@
 """Run a metric over clips: values where it could be measured, a reason where it could not, never a stand-in number."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from avgen import __version__
-from avgen_eval.weighted.base import Item, WeightedMetric
+from avgen_eval.metrics.base import Values
+from avgen_eval.weighted.base import Item, WeightedClipMetric, WeightedMetric
 from avgen_eval.weighted.catalogue import get_entry, locate, open_metric
 from avgen_eval.weighted.weights import Located, Sources, WeightsUnavailableError
 
@@ -23,6 +25,7 @@ class Outcome:
             something is wrong (another file, a damaged one, an error).
         reason: One line; empty for ``ok``.
         values: By name, finite; empty unless ``ok``.
+        by_clip: Values of single clips by the names of the clips; empty for metrics of sets.
         num_items: Clips that were given.
         num_measured: Those that could be measured.
         unmeasured: What could not be, by reason.
@@ -37,6 +40,7 @@ class Outcome:
     status: Status
     reason: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
+    by_clip: Mapping[str, Values] = field(default_factory=dict)
     num_items: int = 0
     num_measured: int = 0
     unmeasured: Mapping[str, int] = field(default_factory=dict)
@@ -59,6 +63,7 @@ class Outcome:
             "status": self.status,
             "reason": self.reason,
             "values": dict(self.values),
+            "by_clip": {name: dict(values) for name, values in self.by_clip.items()},
             "num_items": self.num_items,
             "num_measured": self.num_measured,
             "unmeasured": dict(self.unmeasured),
@@ -97,12 +102,13 @@ def measure(
     metric: str, running: WeightedMetric, items: Iterable[Item], located: tuple[Located, ...] = ()
 ) -> Outcome:
     """Measure clips with a metric that is loaded; an error in one of them fails it as a whole."""
-    count, place = 0, "first clip"
+    count, place = 0, "the first clip"
     facts: dict[str, Any] = {"metric": metric, "weights": located}
     try:
         for item in items:
             count, place = count + 1, item.name
             running.update(item)
+            place = f"the clip after {item.name}"
         place = "the whole set"
         values = _finite(running.compute()) if count else {}
     except Exception as error:  # whatever libraries raise; a partial mean would be a wrong number
@@ -113,6 +119,8 @@ def measure(
         "num_measured": running.num_measured,
         "unmeasured": dict(running.unmeasured),
     }
+    if isinstance(running, WeightedClipMetric):
+        facts["by_clip"] = running.by_clip
     if not values:
         return Outcome(status="skipped", reason=_why(running, count), **facts)
     signature = _signature(metric, running, located)
@@ -127,11 +135,15 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
 def _why(running: WeightedMetric, count: int) -> str:
     if not count:
         return "there are no clips"
-    reasons = [
+    return f"nothing could be measured: {told(running.unmeasured)}"
+
+
+def told(unmeasured: Mapping[str, int]) -> str:
+    """Reasons in words, the most frequent first."""
+    return "; ".join(
         f"{reason} ({times} times)" if times > 1 else reason
-        for reason, times in running.unmeasured.most_common()
-    ]
-    return "nothing could be measured: " + "; ".join(reasons)
+        for reason, times in Counter(unmeasured).most_common()
+    )
 
 
 def _signature(metric: str, running: WeightedMetric, located: tuple[Located, ...]) -> str:

@@ -1,15 +1,38 @@
 """Folders that transformers reads: from the disk only, tensors only, and every tensor in its place."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from avgen_eval.weighted.weights import DOCS, WeightsError, WeightsUnavailableError
+from avgen_eval.weighted.weights import DOCS, WeightsError, WeightsUnavailableError, first_line
 
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
 # Buffers that older versions of transformers saved and newer ones compute.
 IGNORED_SUFFIXES = ("position_ids", "relative_position_index")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """A network of transformers with its tokenizer and preprocessing.
+
+    Attributes:
+        network: Name of its class.
+        parts: Names of the classes of the other attributes: of each, the first that transformers has.
+        model: The network.
+    """
+
+    network: ClassVar[str]
+    parts: ClassVar[Mapping[str, Sequence[str]]]
+    model: Any
+
+    @classmethod
+    def from_folder(cls, folder: Path, device: str = "cpu") -> Self:
+        """From a folder that transformers reads; raises as `load_model` and `load_part`."""
+        model = load_model(cls.network, folder, device)
+        parts = {name: load_part(classes, folder) for name, classes in cls.parts.items()}
+        return cls(model=model, **parts)
 
 
 def load_model(class_name: str, folder: Path, device: str = "cpu") -> Any:
@@ -39,9 +62,9 @@ def load_model(class_name: str, folder: Path, device: str = "cpu") -> Any:
         except WeightsError:
             raise
         except Exception as error:  # damaged files raise a dozen kinds of errors
-            reason = (str(error).strip().splitlines() or [""])[0]
             raise WeightsError(
-                f"{folder} cannot be loaded as {class_name}: {type(error).__name__}: {reason}"
+                f"{folder} cannot be loaded as {class_name} ({type(error).__name__}: "
+                f"{first_line(error)}); fetch the folder again"
             ) from error
     _check_report(folder, report)
     return model.requires_grad_(False).eval().to(device)
@@ -60,10 +83,10 @@ def load_part(class_names: Sequence[str], folder: Path) -> Any:
         try:
             return getattr(transformers, name).from_pretrained(folder, **LOCAL)
         except ImportError as error:
-            raise WeightsUnavailableError(f"{name} cannot be used: {_first_line(error)}") from error
+            raise WeightsUnavailableError(f"{name} cannot be used: {first_line(error)}") from error
         except Exception as error:
             raise WeightsError(
-                f"{folder}: the files of {name} are missing or damaged ({_first_line(error)}); see {DOCS}"
+                f"{folder}: the files of {name} are missing or damaged ({first_line(error)}); see {DOCS}"
             ) from error
 
 
@@ -100,10 +123,6 @@ def _check_report(folder: Path, report: dict[str, Any]) -> None:
             f"{folder}: tensors do not fit the network of config.json: {', '.join(wrong)}; "
             "fetch the folder again"
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextmanager

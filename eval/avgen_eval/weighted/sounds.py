@@ -7,18 +7,21 @@ from torch.nn import functional as F
 
 from avgen.clip import Clip
 from avgen.media.resample import resample
-from avgen_eval.weighted.base import require_waveform
+from avgen_eval.weighted.base import NotMeasurableError, require_waveform
 
 
-def mono(clip: Clip, sample_rate: int) -> Tensor:
+def mono(clip: Clip, sample_rate: int, shortest: float = 0) -> Tensor:
     """Mean of the channels at a sample rate, ``(S,)`` float32.
 
     Raises:
-        NotMeasurableError: There is no sound.
+        NotMeasurableError: There is no sound, or less than ``shortest`` seconds of it.
     """
     waveform = require_waveform(clip).mean(axis=0, keepdims=True, dtype=np.float64)
     converted = resample(waveform.astype(np.float32), clip.sample_rate, sample_rate)
-    return torch.from_numpy(np.ascontiguousarray(converted[0]))
+    samples = torch.from_numpy(np.ascontiguousarray(converted[0]))
+    if len(samples) < shortest * sample_rate:
+        raise NotMeasurableError(f"the sound is shorter than {shortest:g} s")
+    return samples
 
 
 def fitted(samples: Tensor, length: int) -> Tensor:

@@ -7,7 +7,7 @@ Shapes: N segments, F frames, S samples.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ def log_mel(segments: Tensor) -> Tensor:
     return (level - MEAN) / (2 * DEVIATION)
 
 
-class DeSync(WeightedClipMetric):
+class DeSync(WeightedClipMetric[ExportedModel]):
     """Mean absolute offset that Synchformer sees in the first and in the last 4.8 s of a clip.
 
     Each of the two windows of 14 segments is put into one of 21 classes, offsets from -2 s to 2 s in steps of 0.2 s;
@@ -96,14 +96,10 @@ class DeSync(WeightedClipMetric):
     }
     protocol = "25 fps|short side 224, middle|16 kHz|14 segments, first and last|21 classes, argmax|mean |offset|"
 
-    def __init__(self, model: ExportedModel, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model = model
-
     @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the exported Synchformer at ``paths["synchformer"]``."""
-        return cls(ExportedModel(paths["synchformer"], SIGNATURE, device))
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> ExportedModel:
+        """The exported Synchformer."""
+        return ExportedModel(paths["synchformer"], SIGNATURE, device)
 
     def score(self, item: Item) -> Values:
         """``desync_s`` and ``offset_ms``."""

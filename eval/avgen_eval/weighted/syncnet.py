@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -134,14 +134,13 @@ def lip_windows(clip: Clip, face: Box, count: int) -> Tensor:
 
     Raises:
         NotMeasurableError: There is no picture.
-        ValueError: The box is empty or reaches out of the picture.
     """
     frames = frames_at(require_frames(clip), clip.fps, FPS)[: count + LIP_FRAMES - 1]
     pixels = stretched(_cropped(frames, face), SIZE, antialias=True).flip(1)
     return pixels.unfold(0, LIP_FRAMES, 1).permute(0, 1, 4, 2, 3)
 
 
-class LipSyncError(WeightedClipMetric):
+class LipSyncError(WeightedClipMetric[ExportedModel]):
     """LSE-D (lower is better), LSE-C (higher is better) and the offset with the best fit.
 
     Lips in 5 frames and 13 cepstral coefficients of the voice in the same 0.2 s are embedded, for each frame at 25 fps.
@@ -166,19 +165,17 @@ class LipSyncError(WeightedClipMetric):
     protocol = "25 fps|face box stretched to 224|16 kHz, 13 MFCC|5 frames, 20 steps|shifts -15..15"
 
     def __init__(self, model: ExportedModel, *, whole_frame: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model, self.whole_frame = model, whole_frame
+        super().__init__(model, **kwargs)
+        self.whole_frame = whole_frame
 
     @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the exported SyncNet at ``paths["syncnet"]``."""
-        return cls(ExportedModel(paths["syncnet"], SIGNATURE, device))
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> ExportedModel:
+        """The exported SyncNet."""
+        return ExportedModel(paths["syncnet"], SIGNATURE, device)
 
     def score(self, item: Item) -> Values:
         """``lse_d``, ``lse_c`` and ``offset_ms``."""
-        face = item.face or (WHOLE if self.whole_frame else None)
-        if face is None:
-            raise NotMeasurableError("there is no face box")
+        face = WHOLE if self.whole_frame and item.face is None else item.require_face()
         count = num_windows(item.clip)
         if count < 2 * SHIFT + 1:
             raise NotMeasurableError(
@@ -207,10 +204,6 @@ def num_windows(clip: Clip) -> int:
 
 def _cropped(frames: np.ndarray, face: Box) -> np.ndarray:
     left, top, right, bottom = face
-    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValueError(
-            f"face box is {face}; give left < right and top < bottom as shares of width and height, 0 to 1"
-        )
     height, width = frames.shape[1:3]
     rows = slice(math.floor(top * height), math.ceil(bottom * height))
     columns = slice(math.floor(left * width), math.ceil(right * width))

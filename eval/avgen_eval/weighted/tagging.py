@@ -7,21 +7,27 @@ Shapes: B clips, S samples, K classes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from avgen.clip import Clip
 from avgen_eval.metrics.base import Field, Values
-from avgen_eval.weighted.base import Item, NotMeasurableError, WeightedClipMetric, WeightedSetMetric
-from avgen_eval.weighted.distances import kl_divergence
+from avgen_eval.weighted.base import (
+    Item,
+    NotMeasurableError,
+    WeightedClipMetric,
+    WeightedMetric,
+    WeightedSetMetric,
+)
 from avgen_eval.weighted.exported import ExportedModel, Signature, TensorSpec
 from avgen_eval.weighted.sounds import fitted, mono
 
 CLASSES, SPLITS = 527, 10
-LONGEST = 10
-SHORTEST = 0.5
+LONGEST, SHORTEST, FLOOR = 10, 0.5, 1e-6
 PASST_RATE, PANNS_RATE = 32_000, 16_000
+HEARD = "first 10 s|PaSST 32 kHz padded with silence, PANNs 16 kHz as long as it is"
 _LOGITS = (TensorSpec("logits", ("B", CLASSES)),)
 PASST_SIGNATURE = Signature(
     inputs=(TensorSpec("waveform", ("B", LONGEST * PASST_RATE)),), outputs=_LOGITS
@@ -62,15 +68,33 @@ class Tagger:
         Raises:
             NotMeasurableError: There is no sound, or less than 0.5 s of it.
         """
-        samples = mono(clip, self.sample_rate)
-        if len(samples) < SHORTEST * self.sample_rate:
-            raise NotMeasurableError(f"the sound is shorter than {SHORTEST} s")
+        samples = mono(clip, self.sample_rate, SHORTEST)
         longest = LONGEST * self.sample_rate
         samples = fitted(samples, longest) if self.padded else samples[:longest]
         return self.model(waveform=samples[None])["logits"]
 
 
-class TaggingKl(WeightedClipMetric):
+def kl_divergence(generated: Tensor, reference: Tensor) -> float:
+    """``sum_k p(k) (log p(k) - log(q(k) + 1e-6))`` of logits ``(K,)``: p of the reference, q of the generated clip.
+
+    The floor is the one of published code; it bounds the value near 14 and changes it little elsewhere (it can even be
+    slightly negative). Softmax, although the classes of AudioSet do not exclude each other.
+    """
+    p = torch.log_softmax(reference.double(), dim=-1)
+    q = torch.log(torch.softmax(generated.double(), dim=-1) + FLOOR)
+    return float((p.exp() * (p - q)).sum())
+
+
+class TaggingMetric(WeightedMetric[Tagger]):
+    """What both metrics share."""
+
+    @classmethod
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> Tagger:
+        """Either classifier."""
+        return Tagger.from_files(paths, device)
+
+
+class TaggingKl(TaggingMetric, WeightedClipMetric[Tagger]):
     """Kullback-Leibler divergence of the classes of the reference sound from those of the generated one.
 
     Softmax over the 527 classes, see `kl_divergence`; the mean over clips is what papers call KL or MKL.
@@ -80,24 +104,15 @@ class TaggingKl(WeightedClipMetric):
     """
 
     fields: ClassVar = {"kl": Field(unit="nat", better="lower")}
-    protocol = "first 10 s|PaSST 32 kHz padded with silence, PANNs 16 kHz as long as it is|softmax, floor 1e-6"
-
-    def __init__(self, tagger: Tagger, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.tagger = tagger
-
-    @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With either classifier."""
-        return cls(Tagger.from_files(paths, device))
+    protocol = f"{HEARD}|softmax, floor 1e-6"
 
     def score(self, item: Item) -> Values:
         """``kl``."""
-        reference = self.tagger.logits(item.require_reference())
-        return {"kl": kl_divergence(self.tagger.logits(item.clip)[0], reference[0])}
+        reference = self.model.logits(item.require_reference())
+        return {"kl": kl_divergence(self.model.logits(item.clip)[0], reference[0])}
 
 
-class TaggingIs(WeightedSetMetric):
+class TaggingIs(TaggingMetric, WeightedSetMetric[Tagger]):
     """Inception score of sounds: sure about each clip, varied over all; 10 splits.
 
     Fails on: sets below some thousands of clips, whose score grows with the size of a split; unreal sounds of which the
@@ -105,16 +120,7 @@ class TaggingIs(WeightedSetMetric):
     """
 
     fields: ClassVar = {"is_mean": Field(better="higher"), "is_std": Field()}
-    protocol = "first 10 s|PaSST 32 kHz padded with silence, PANNs 16 kHz as long as it is|10 splits, shuffled"
-
-    def __init__(self, tagger: Tagger, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.tagger = tagger
-
-    @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With either classifier."""
-        return cls(Tagger.from_files(paths, device))
+    protocol = f"{HEARD}|10 splits, shuffled"
 
     def update(self, item: Item) -> None:
         """Add a clip; its reference plays no part."""
@@ -122,7 +128,7 @@ class TaggingIs(WeightedSetMetric):
 
     def describe(self, clip: Clip) -> Tensor:
         """Logits ``(1, 527)``."""
-        return self.tagger.logits(clip)
+        return self.model.logits(clip)
 
     def compare(self, vectors: Tensor, references: Tensor) -> Mapping[str, float]:
         """``is_mean`` and ``is_std`` over the splits."""

@@ -6,16 +6,15 @@ Shapes: N windows, S samples.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from avgen.clip import Clip
 from avgen_eval.metrics.base import Field
-from avgen_eval.weighted.base import NotMeasurableError, WeightedSetMetric
-from avgen_eval.weighted.distances import frechet_or_reason
 from avgen_eval.weighted.exported import ExportedModel, Signature, TensorSpec
+from avgen_eval.weighted.frechet import FrechetMetric
 from avgen_eval.weighted.sounds import mono
 
 SAMPLE_RATE = 16_000
@@ -23,6 +22,7 @@ WINDOW, HOP, FOURIER = 400, 160, 512
 BANDS, STEPS = 64, 96
 LOWEST, HIGHEST, LOG_OFFSET = 125.0, 7500.0, 0.01
 BATCH = 64
+SHORTEST = (WINDOW + (STEPS - 1) * HOP) / SAMPLE_RATE
 SIGNATURE = Signature(
     inputs=(TensorSpec("mel", ("B", 1, STEPS, BANDS)),),
     outputs=(TensorSpec("embedding", ("B", 128)),),
@@ -46,42 +46,27 @@ def log_mel_windows(samples: Tensor) -> Tensor:
     return level[: count * STEPS].reshape(count, 1, STEPS, BANDS)
 
 
-class FrechetAudioDistance(WeightedSetMetric):
+class FrechetAudioDistance(FrechetMetric):
     """Frechet distance between VGGish features of generated and of reference sounds, one vector per 0.96 s.
 
     Without PCA. Whether the last ReLU is part of the features is up to the exported file; without it is usual.
 
     Fails on: few windows (below 256 it is not computed unless ``force``), and minutes of sound rather than clips are
     what counts; sounds above 7.5 kHz; stereo; comparison with other tools, whose resampling and features differ.
-
-    Args:
-        model: Exported VGGish.
-        force: Compute with fewer windows than twice the 128 features.
-        **kwargs: Of `torchmetrics.Metric`.
     """
 
     fields: ClassVar = {"fad": Field(better="lower")}
     protocol = "16 kHz mono|windows 0.96 s, no overlap|no PCA|ddof 1"
 
-    def __init__(self, model: ExportedModel, *, force: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model, self.force = model, force
-
     @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the exported VGGish at ``paths["vggish"]``."""
-        return cls(ExportedModel(paths["vggish"], SIGNATURE, device))
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> ExportedModel:
+        """The exported VGGish."""
+        return ExportedModel(paths["vggish"], SIGNATURE, device)
 
     def describe(self, clip: Clip) -> Tensor:
         """Features ``(N, 128)``."""
-        windows = log_mel_windows(mono(clip, SAMPLE_RATE))
-        if not len(windows):
-            raise NotMeasurableError("the sound is shorter than 0.975 s, one window of VGGish")
+        windows = log_mel_windows(mono(clip, SAMPLE_RATE, SHORTEST))
         return self.model.batched(BATCH, mel=windows)["embedding"]
-
-    def compare(self, vectors: Tensor, references: Tensor) -> Mapping[str, float]:
-        """``fad``."""
-        return {"fad": frechet_or_reason(vectors, references, force=self.force)}
 
 
 @cache

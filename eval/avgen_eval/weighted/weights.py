@@ -35,6 +35,11 @@ class WeightsUnavailableError(WeightsError):
     """Weights that are not there, or whose licence was not accepted: the metric is skipped."""
 
 
+def first_line(error: BaseException) -> str:
+    """What went wrong, for messages of one line: the first line of the text, or the kind of error."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """One set of weights as the catalogue knows it.
@@ -46,8 +51,10 @@ class Weights:
         licence: Of the weights.
         non_commercial: The licence forbids commercial use.
         repository: On the Hugging Face hub, from which a folder can be downloaded as it is.
-        size: Bytes, where an authoritative source says so.
-        sha256: Likewise.
+        revision: The commit of the repository that is downloaded.
+        tensors: The file in the folder that holds its tensors.
+        size: Bytes of that file, or of the exported file; None where everybody makes their own.
+        sha256: Likewise. Holds for downloads; the user may bring another checkpoint.
     """
 
     name: str
@@ -56,6 +63,8 @@ class Weights:
     licence: str
     non_commercial: bool = False
     repository: str | None = None
+    revision: str | None = None
+    tensors: str = TENSOR_FILES[0]
     size: int | None = None
     sha256: str | None = None
 
@@ -66,12 +75,22 @@ class Weights:
             return (self.name,)
         return tuple(self.name + suffix for suffix in EXPORTED_SUFFIXES)
 
+    @property
+    def section(self) -> str:
+        """Where the documentation says how to come by them."""
+        return f"{DOCS}#{self.name.replace('_', '-')}"
+
+    @property
+    def what(self) -> str:
+        """``folder`` or ``file``."""
+        return "folder" if self.kind == "pretrained" else "file"
+
     def describe(self) -> str:
         """File, size, licence and hash, in words."""
-        what = "folder" if self.kind == "pretrained" else "file"
         size = "unknown" if self.size is None else f"{self.size} bytes"
+        inside = f" with {self.tensors}" if self.kind == "pretrained" else ""
         return (
-            f"{what} {self.file_names[0]}, size {size}, licence {self.licence}, "
+            f"{self.what} {self.file_names[0]}{inside}, size {size}, licence {self.licence}, "
             f"sha256 {self.sha256 or 'unknown'}"
         )
 
@@ -167,7 +186,7 @@ class Sources:
     non_commercial: bool = False
 
     def find(self, weights: Weights, metric: str) -> Located:
-        """Find weights and check their hash: the one given, else the one known.
+        """Find weights and check their hash: the one given; of a download, the one known.
 
         Args:
             weights: What is needed.
@@ -175,7 +194,8 @@ class Sources:
 
         Raises:
             WeightsUnavailableError: They are nowhere, or their licence was not accepted.
-            WeightsError: A given path does not exist, the hash is another, or a download failed.
+            WeightsError: A given path does not exist or is no file or folder as needed, the hash is another, or a
+                download failed.
         """
         if weights.non_commercial and not self.non_commercial:
             raise WeightsUnavailableError(
@@ -183,25 +203,26 @@ class Sources:
                 "commercial use; accept it with --non-commercial if your use is not"
             )
         path, source = self._search(weights, metric)
+        _check_kind(path, weights, metric)
         given = self.given.get(weights.name)
-        expected = (given and given.sha256) or weights.sha256
-        found = sha256_of(path)
-        if expected and found != expected.lower():
-            raise WeightsError(
-                f"{metric}: {path} has sha256 {found}, but {expected.lower()} is expected; "
-                "the file is damaged or another one: fetch it again, or give its own hash"
-            )
+        expected = given.sha256 if given else None
+        if source in ("cache", "download"):
+            expected = weights.sha256
+        found = checked_hash(path, expected, metric)
         return Located(weights=weights, path=path, sha256=found, source=source)
 
     def _search(self, weights: Weights, metric: str) -> tuple[Path, Source]:
         if given := self.given.get(weights.name):
             if not given.path.exists():
                 raise WeightsError(
-                    f"{metric}: --weights {weights.name}={given.path}: there is no such file"
+                    f"{metric}: --weights {weights.name}={given.path}: there is no such "
+                    f"{weights.what}; check the path"
                 )
             return given.path, "given"
         if self.folder is not None and not self.folder.is_dir():
-            raise WeightsError(f"{FOLDER_VARIABLE} is {self.folder}, which is not a folder")
+            raise WeightsError(
+                f"{FOLDER_VARIABLE} is {self.folder}, which is not a folder; set it to one"
+            )
         places: tuple[tuple[Path | None, Source], ...] = (
             (self.folder, "folder"),
             (self.cache, "cache"),
@@ -211,7 +232,7 @@ class Sources:
                 if folder and (folder / name).exists():
                     return folder / name, source
         if self.allow_download and weights.repository:
-            return download(weights.repository, self.cache / weights.name), "download"
+            return download(weights, self.cache / weights.name), "download"
         raise WeightsUnavailableError(self._missing(weights, metric))
 
     def _missing(self, weights: Weights, metric: str) -> str:
@@ -221,8 +242,19 @@ class Sources:
         return (
             f"{metric} needs weights {weights.name}: {weights.describe()}; looked in {places}: "
             f"put it there, or give --weights {weights.name}=PATH{fetch}; "
-            f"see {DOCS}#{weights.name.replace('_', '-')}"
+            f"see {weights.section}"
         )
+
+
+def _check_kind(path: Path, weights: Weights, metric: str) -> None:
+    if weights.kind == "pretrained" and not path.is_dir():
+        needed = "the folder that holds config.json and the tensors"
+    elif weights.kind == "exported" and not path.is_file():  # no device either, which would not end
+        needed = f"a file: an exported model ({', '.join(EXPORTED_SUFFIXES)})"
+    else:
+        return
+    found = "a folder" if path.is_dir() else "a file" if path.is_file() else "neither"
+    raise WeightsError(f"{metric}: {path} is {found}; give {needed}, see {weights.section}")
 
 
 def tensor_file(folder: Path) -> Path:
@@ -246,11 +278,31 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file, or of the tensor file of a pretrained folder.
 
     Raises:
-        WeightsError: As `tensor_file`.
+        WeightsError: As `tensor_file`, or the file cannot be read.
     """
     file = tensor_file(path) if path.is_dir() else path
-    status = file.stat()
-    return _digest(file.resolve(), status.st_mtime_ns, status.st_size)
+    try:
+        status = file.stat()
+        return _digest(file.resolve(), status.st_mtime_ns, status.st_size)
+    except OSError as error:
+        raise WeightsError(
+            f"{file} cannot be read: {error.strerror}; check its permissions"
+        ) from error
+
+
+def checked_hash(path: Path, expected: str | None, metric: str) -> str:
+    """`sha256_of`, which must be the expected one where there is one.
+
+    Raises:
+        WeightsError: It is another, or as `sha256_of`.
+    """
+    found = sha256_of(path)
+    if expected and found != expected.lower():
+        raise WeightsError(
+            f"{metric}: {path} has sha256 {found}, but {expected.lower()} is expected; "
+            "the file is damaged or another one: fetch it again, or give its own hash"
+        )
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -259,27 +311,30 @@ def _digest(file: Path, _modified: int, _size: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def download(repository: str, target: Path) -> Path:
+def download(weights: Weights, target: Path) -> Path:
     """Fetch a pretrained folder of the Hugging Face hub; ``target`` appears whole or not at all.
 
     Raises:
-        WeightsError: The hub cannot be reached, or holds no tensors there.
+        WeightsError: The hub cannot be reached, or holds no tensors there or others than are known.
     """
     from huggingface_hub import snapshot_download
 
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        for name in TENSOR_FILES:
-            snapshot_download(repository, local_dir=part, allow_patterns=[*_TEXT_FILES, name])
-            if (part / name).is_file():
-                break
-        tensor_file(part)
+        snapshot_download(
+            str(weights.repository),
+            revision=weights.revision,
+            local_dir=part,
+            allow_patterns=[*_TEXT_FILES, weights.tensors],
+        )
+        checked_hash(part, weights.sha256, weights.name)
         part.chmod(0o755)  # mkdtemp's own mode is private
         part.replace(target)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise WeightsError(f"download of {repository} failed: {reason}") from error
+        raise WeightsError(
+            f"download of {weights.repository} failed: {type(error).__name__}: {first_line(error)}"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target

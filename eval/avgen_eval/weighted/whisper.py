@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,30 +11,23 @@ from torchmetrics.functional.text import char_error_rate, word_error_rate
 
 from avgen_eval.metrics.base import Field, Values
 from avgen_eval.weighted.base import Item, NotMeasurableError, WeightedClipMetric
-from avgen_eval.weighted.pretrained import load_model, load_part
+from avgen_eval.weighted.pretrained import Pretrained
 from avgen_eval.weighted.sounds import mono
 
 SHORTEST = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whisper:
-    """A Whisper model that transcribes greedily, without sampling, and so the same every time."""
+class Whisper(Pretrained):
+    """A Whisper model that transcribes greedily, without sampling, and so the same every time.
 
-    model: Any
+    Attributes:
+        processor: Its tokenizer and preprocessing.
+    """
+
+    network = "WhisperForConditionalGeneration"
+    parts: ClassVar = {"processor": ["WhisperProcessor"]}
     processor: Any
-
-    @classmethod
-    def from_folder(cls, folder: Path, device: str = "cpu") -> Self:
-        """From a folder that transformers reads.
-
-        Raises:
-            WeightsError: It is not a whole Whisper model.
-        """
-        return cls(
-            model=load_model("WhisperForConditionalGeneration", folder, device),
-            processor=load_part(["WhisperProcessor"], folder),
-        )
 
     @property
     def sample_rate(self) -> int:
@@ -79,7 +72,7 @@ def plain_words(text: str) -> str:
     return " ".join(BasicTextNormalizer()(text).split())
 
 
-class SpeechErrorRate(WeightedClipMetric):
+class SpeechErrorRate(WeightedClipMetric[Whisper]):
     """Word and character error rate of what Whisper hears against the transcript.
 
     ``(substitutions + deletions + insertions) / words of the transcript``, after both are put in lower case without
@@ -98,28 +91,27 @@ class SpeechErrorRate(WeightedClipMetric):
     protocol = "16 kHz mono|greedy, no timestamps|basic normaliser|not capped"
 
     def __init__(self, model: Whisper, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.model = model
+        super().__init__(model, **kwargs)
         self.errors: Tensor
         self.words: Tensor
         for name in ("errors", "words"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     @classmethod
-    def from_files(cls, paths: Mapping[str, Path], device: str = "cpu") -> Self:
-        """With the folder at ``paths["whisper"]``."""
-        return cls(Whisper.from_folder(paths["whisper"], device))
+    def load(cls, paths: Mapping[str, Path], device: str = "cpu") -> Whisper:
+        """The folder at ``paths["whisper"]``."""
+        return Whisper.from_folder(paths["whisper"], device)
 
     def score(self, item: Item) -> Values:
         """``wer`` and ``cer``; ``wer_pooled`` is no value of one clip."""
-        wanted = plain_words(item.transcript or "")
+        wanted = plain_words(item.require_transcript())
         if not wanted:
-            raise NotMeasurableError("there is no transcript")
-        samples = mono(item.clip, self.model.sample_rate)
+            raise NotMeasurableError("the transcript has no words")
+        samples = mono(item.clip, self.model.sample_rate, SHORTEST)
         seconds = len(samples) / self.model.sample_rate
-        if not SHORTEST <= seconds <= self.model.longest:
+        if seconds > self.model.longest:
             raise NotMeasurableError(
-                f"the sound lasts {seconds:g} s; Whisper takes {SHORTEST} to {self.model.longest} s"
+                f"the sound lasts {seconds:g} s; Whisper takes at most {self.model.longest} s"
             )
         caption = item.clip.caption
         heard = plain_words(self.model.transcribe(samples, caption.language if caption else None))

@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from avgen_eval.harness.decode import content_hash, decode
 from avgen_eval.harness.manifest import (
     Item,
     ManifestError,
-    from_folder,
     load_items,
     read_manifest,
     write_manifest,
@@ -83,11 +83,43 @@ def test_folder_pairs_by_stem(tmp_path: Path) -> None:
     assert items["sub/b"].caption_file == tmp_path / "out" / "sub" / "b.vtt"
 
 
+def test_files_and_folders_are_named_below_what_they_share(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.webm", "a.truth.json", "one/b.mp4", "two/b.mp4", "two/odd.bin"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    (alone,) = load_items([tmp_path / "a.mp4"])
+    assert (alone.id, alone.video, alone.truth) == (
+        "a",
+        tmp_path / "a.mp4",
+        tmp_path / "a.truth.json",
+    )
+    given = [tmp_path / "one", tmp_path / "two" / "b.mp4", tmp_path / "two" / "odd.bin"]
+    assert [item.id for item in load_items(given)] == ["one/b", "two/b", "two/odd"]
+    everything = load_items([tmp_path, tmp_path / "a.mp4"])
+    assert [item.id for item in everything] == ["a", "a.webm", "one/b", "two/b"]
+    with pytest.raises(ManifestError, match="a manifest is given alone"):
+        load_items([tmp_path / "m.jsonl", tmp_path])
+
+
+def test_lines_of_clips_that_are_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"id": "a", "error": "out of memory"}\n')
+    (item,) = read_manifest(path)
+    (finding,) = decode(item).findings
+    assert (finding.text, finding.fatal) == ("could not be made: out of memory", True)
+    assert content_hash(item) != content_hash(Item(id="a", prompt="a", error="another"))
+    path.write_text('{"id": "a", "caption_file": "a.vtt"}\n')
+    assert read_manifest(path, captions_only=True)[0].caption_file == tmp_path / "a.vtt"
+    with pytest.raises(ManifestError, match="say in `error` why it was not made"):
+        read_manifest(path)
+
+
 def test_folder_without_clips(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="holds no clips"):
-        from_folder(tmp_path)
-    with pytest.raises(ManifestError, match="no such folder"):
-        from_folder(tmp_path / "none")
+        load_items(tmp_path)
+    with pytest.raises(ManifestError, match="no such file or folder"):
+        load_items(tmp_path / "none")
 
 
 def test_manifest_names_its_own_references(tmp_path: Path) -> None:

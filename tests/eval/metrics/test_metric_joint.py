@@ -5,9 +5,8 @@ from avgen_eval.metrics.joint import (
     cross_covariance,
     dependence_strength,
     joint_distance,
-    set_shuffle_gap,
-    shuffle_gap,
 )
+from avgen_eval.metrics.shuffle import set_shuffle_gap, shuffle_gap
 from scipy.stats import kstest
 
 
@@ -206,3 +205,97 @@ def test_cross_covariance_and_strength() -> None:
     assert dependence_strength(
         np.hstack([correlated(0.6)[0], np.ones((100, 1))]), correlated(0.6)[1]
     ) == (pytest.approx(0.6 / 2**0.5))
+
+
+def seeds_of_prompts(seed: int, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Independent streams, each of which is much the same for all seeds of a prompt."""
+    rng = np.random.default_rng(seed)
+    prompts = np.repeat(np.arange(len(sizes)), sizes)
+    sound, picture = (
+        rng.normal(size=(len(sizes), 2))[prompts] + 0.5 * rng.normal(size=(len(prompts), 2))
+        for _ in range(2)
+    )
+    mixed = rng.permutation(len(prompts))
+    return sound[mixed], picture[mixed], prompts[mixed]
+
+
+def false_alarms(sizes: np.ndarray, *, by_prompt: bool, sets: int = 200) -> float:
+    """Share of sets without dependence that are called dependent at 5%."""
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for seed in range(sets):
+        sound, picture, prompts = seeds_of_prompts(seed, sizes)
+        result = set_shuffle_gap(
+            lambda a, v: float(np.sum(a * v)),
+            sound,
+            picture,
+            rng,
+            prompts=prompts.tolist() if by_prompt else None,
+            better="higher",
+            permutations=99,
+        )
+        alarms += result.p_value <= 0.05
+    return alarms / sets
+
+
+def test_seeds_of_a_prompt_raise_no_false_alarms() -> None:
+    three = np.full(60, 3)
+    # 5% with a standard error of 1.5% over 200 sets.
+    assert 0.02 <= false_alarms(three, by_prompt=True) <= 0.08
+    assert false_alarms(three, by_prompt=False) > 0.1
+    assert 0.02 <= false_alarms(np.tile([1, 2, 3, 4, 5], 12), by_prompt=True) <= 0.08
+
+
+def test_dependent_seeds_are_found() -> None:
+    sound, picture, prompts = seeds_of_prompts(0, np.full(60, 3))
+    rng = np.random.default_rng(0)
+    result = shuffle_gap(product, sound, sound + picture, rng, prompts=prompts.tolist())
+    assert result.p_value == pytest.approx(1 / 1001)
+    assert (result.num_pairs, result.num_prompts) == (180, 60)
+
+
+def test_copies_of_each_clip_change_nothing() -> None:
+    sound, picture = streams(12, 0.3)
+    prompts = np.arange(12)
+    once = shuffle_gap(product, sound, picture, np.random.default_rng(0), prompts=prompts.tolist())
+    sounds, pictures = (np.repeat(array, 3, axis=0) for array in (sound, picture))
+    owners = np.repeat(prompts, 3).tolist()
+    copied = shuffle_gap(product, sounds, pictures, np.random.default_rng(0), prompts=owners)
+    assert copied.p_value == once.p_value
+    assert (copied.gap, copied.z) == (pytest.approx(once.gap), pytest.approx(once.z))
+    assert (copied.num_pairs, copied.num_prompts) == (36, 12)
+
+
+@pytest.mark.parametrize("max_partners", [None, 2])
+def test_partners_come_from_another_prompt_and_keep_their_seeds(max_partners: int | None) -> None:
+    prompts = ["a", "b", "a", "c", "b", "a", "c"]
+    places = [(p, prompts[:i].count(p)) for i, p in enumerate(prompts)]
+    sizes = {p: prompts.count(p) for p in prompts}
+    asked: set[tuple[int, int]] = set()
+
+    def score(i: int, j: int) -> float:
+        asked.add((i, j))
+        return 0.0
+
+    shuffle_gap(
+        score,
+        range(7),
+        range(7),
+        np.random.default_rng(0),
+        prompts=prompts,
+        max_partners=max_partners,
+    )
+    for i, j in asked:
+        (own, seed), (other, partner) = places[i], places[j]
+        assert i == j if own == other else partner == seed % sizes[other]
+    assert {(places[i][0], places[j][0]) for i, j in asked} == {
+        (p, q) for p in "abc" for q in "abc"
+    }
+
+
+def test_prompts_must_fit_and_differ() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="2 prompts for 3 pairs"):
+        shuffle_gap(product, *streams(3, 0.0), rng, prompts=["a", "b"])
+    with pytest.raises(ValueError, match="all 3 pairs are of one prompt"):
+        set_shuffle_gap(lambda a, v: 0.0, *streams(3, 0.0), rng, prompts=["a"] * 3)

@@ -6,7 +6,8 @@ from avgen_eval.metrics.longform import (
     similarity_at,
     slope_per_second,
 )
-from avgen_eval.onsets import Curve
+
+from avgen.measure.onsets import Curve
 
 
 def curve(*values: float, step: float = 0.5) -> Curve:
@@ -74,12 +75,35 @@ def test_bad_input_is_refused() -> None:
 
 def test_metric_of_a_clip_that_fades() -> None:
     metric = LongClipMetric()
-    features = np.eye(12)[np.arange(60) // 5]
-    metric.update(curve(*np.linspace(1, 0.5, 6), step=1), features)
-    metric.update(curve(1, 1, 1, 1, 1, step=1))
+    scenes = np.eye(12)[np.arange(60) // 5]
+    metric.update({"brightness": curve(*np.linspace(1, 0.5, 6), step=1)}, scenes)
+    metric.update({"brightness": curve(*np.linspace(0.5, 1, 6), step=1)}, None, scenes)
     values = metric.compute()
-    assert values["slope_per_s"] == pytest.approx(-0.05)
-    assert values["last_to_first"] == pytest.approx(0.75)
-    assert values["similarity_2"] == pytest.approx(36 / 58)
-    assert values["similarity_5"] == 0
-    assert metric.counts.tolist() == [2, 2, 1, 1, 1, 1, 1]
+    assert values["brightness_slope"] == pytest.approx(0)
+    assert values["brightness_slope_abs"] == pytest.approx(0.1)
+    assert values["brightness_last_to_first"] == pytest.approx((0.5 + 2) / 2)
+    assert values["picture_similarity_2s"] == values["sound_similarity_2s"]
+    assert values["sound_similarity_2s"] == pytest.approx(36 / 58)
+    assert values["picture_similarity_5s"] == 0
+    assert values["loudness_slope"].isnan()
+
+
+def test_a_curve_of_few_windows_says_nothing() -> None:
+    few = curve(5, np.nan, 4, 3, 2, np.nan)
+    values = LongClipMetric().measure({"motion": few})
+    assert values["motion_slope"] is values["motion_slope_abs"] is None
+    enough = LongClipMetric().measure({"motion": curve(5, np.nan, 4, 3, 2, 1)})
+    assert enough["motion_slope"] is not None
+
+
+def test_units_are_those_of_the_curves() -> None:
+    fields = LongClipMetric.fields
+    assert fields["loudness_slope"].unit == "LU/s"
+    assert fields["offset_slope_abs"].better == "lower"
+    assert "loudness_last_to_first" not in fields  # decibels have no zero
+    assert "motion_last_to_first" in fields
+
+
+def test_unknown_curves_are_refused() -> None:
+    with pytest.raises(ValueError, match="'bright' is not known; use offset, motion"):
+        LongClipMetric().measure({"bright": curve(1, 2)})

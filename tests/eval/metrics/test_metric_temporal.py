@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from avgen_eval.flow import reduce_frames
 from avgen_eval.metrics.temporal import (
     TemporalMetric,
     black_share,
@@ -11,13 +10,14 @@ from avgen_eval.metrics.temporal import (
     mean_speed,
     saturation,
     sharpness,
-    steady_flow,
     still_runs,
     temporal_flickering,
 )
-from avgen_eval.motion import measure_motion
 from eval_media import bouncing, flashes
 from scipy.ndimage import gaussian_filter, shift
+
+from avgen.measure.flow import measure_flow, optical_flow, reduce_frames, steady_flow
+from avgen.measure.motion import measure_motion
 
 FPS = 25
 
@@ -147,9 +147,17 @@ def test_speed_is_in_heights_per_second() -> None:
 
 
 def test_brightness_does_not_move() -> None:
-    fade = brighter(scene(1), 3 * np.arange(20))
-    assert measure_motion(fade, FPS).speed.values.mean() > 0.1
-    assert mean_speed(steady_flow(reduce_frames(fade)), FPS) == pytest.approx(0, abs=0.01)
+    grey = reduce_frames(brighter(scene(1), 3 * np.arange(20)))
+    plain = mean_speed(optical_flow(grey), FPS)
+    assert plain is not None
+    assert plain > 0.1
+    assert mean_speed(steady_flow(grey), FPS) == pytest.approx(0, abs=0.01)
+
+
+def test_flow_that_is_at_hand_gives_the_same_values() -> None:
+    frames = bouncing([0.3, 0.75, 1.4])
+    metric = TemporalMetric()
+    assert metric.measure(frames, FPS, measure_flow(frames)) == metric.measure(frames, FPS)
 
 
 def test_sharpness_of_a_point_and_of_blur() -> None:

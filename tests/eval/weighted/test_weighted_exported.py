@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from avgen_eval.weighted.exported import ExportedModel, Signature, TensorSpec
-from avgen_eval.weighted.weights import WeightsError
+from avgen_eval.weighted.weights import WeightsError, WeightsUnavailableError
 from torch import Tensor, nn
 from weighted_models import export, script
 
@@ -162,7 +162,7 @@ def test_what_is_no_exported_file_is_refused(tmp_path):
 def test_onnx_needs_its_runtime(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     (tmp_path / "m.onnx").write_bytes(b"model")
-    with pytest.raises(WeightsError, match="needs onnxruntime, which is not installed"):
+    with pytest.raises(WeightsUnavailableError, match="needs onnxruntime, which is not installed"):
         ExportedModel(tmp_path / "m.onnx", ONE)
 
 

@@ -3,9 +3,11 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from avgen_eval.results import write_json
@@ -18,6 +20,7 @@ from avgen_eval.weighted.catalogue import (
     default_metrics,
     get_entry,
     locate,
+    open_metric,
 )
 from avgen_eval.weighted.exported import ExportedModel
 from avgen_eval.weighted.outcome import Outcome, evaluate, measure
@@ -166,6 +169,31 @@ def test_an_error_in_one_clip_leaves_no_partial_mean(tmp_path):
     assert re.match(r"loud: .*panns.pt2 gives values of logits that are not finite", found.reason)
 
 
+def test_an_error_between_clips_names_the_clip_before(tmp_path):
+    path = export(tmp_path / "panns.pt2", TaggerNet(), (160_000,), axes={0: "B", 1: "S"})
+
+    def broken(good: int) -> Iterator[Item]:
+        yield from items(good)
+        raise OSError("disk gone")
+
+    for good, place in ((0, "the first clip"), (2, "the clip after clip 1")):
+        found = measure("kl_panns", TaggingKl.from_files({"panns": path}), broken(good))
+        assert (found.status, found.reason) == ("failed", f"{place}: OSError: disk gone")
+
+
+def test_values_of_single_clips_are_kept_and_forgotten(sources):
+    found = evaluate("kl_panns", items(3), sources)
+    assert list(found.by_clip) == ["clip 0", "clip 1", "clip 2"]
+    values = [entry["kl"] for entry in found.by_clip.values()]
+    assert len(set(values)) == 3
+    assert found.values["kl"] == pytest.approx(np.mean(values))
+    metric = open_metric("kl_panns", locate("kl_panns", sources))
+    metric.update(items()[0])
+    metric.update(Item(clip=items()[0].clip))
+    metric.reset()
+    assert (metric.by_clip, metric.num_measured, metric.unmeasured) == ({}, 0, {})
+
+
 def test_clips_that_could_not_be_measured_are_counted(sources):
     mixed = [*items(2), Item(clip=items()[0].clip, name="alone")]
     found = evaluate("kl_panns", mixed, sources)
@@ -196,18 +224,31 @@ def test_an_outcome_is_json(sources, tmp_path):
     assert str(tmp_path) not in written  # a path says nothing on another machine
 
 
+NEEDED = {need: need for need in ("picture", "sound", "text", "transcript")} | {
+    "face": "face box",
+    "reference": "reference",
+}
+
+
 def test_the_page_has_a_section_for_all_weights_and_names_all_metrics():
     anchors = re.findall(r"^## ([a-z0-9-]+)$", PAGE, flags=re.MULTILINE)
     sections = {anchor.replace("-", "_") for anchor in anchors}
     assert sections == set(WEIGHTS)
     for name, entry in METRICS.items():
-        assert re.search(rf"\| `{name}` \| {re.escape(entry.title)} \|", PAGE), name
+        weights = ", ".join(f"`{part}`" for part in entry.weights)
+        row = f"| `{name}` | {entry.title} | {weights} | {', '.join(NEEDED[need] for need in entry.needs)} |"
+        assert row in PAGE
     for weights in WEIGHTS.values():
         section = re.split(
             r"^## ", PAGE.split(f"\n## {weights.name.replace('_', '-')}\n")[1], flags=re.M
         )[0]
         assert weights.licence in section
         assert weights.origin.split(",")[0] in section
+        if weights.repository:
+            folder = f"`{weights.tensors}`, {weights.size} bytes, sha256 `{weights.sha256}`"
+            assert f"at `{weights.revision}`" in section
+            assert folder in section
+            assert weights.origin == f"https://huggingface.co/{weights.repository}"
 
 
 SIGNATURES = {

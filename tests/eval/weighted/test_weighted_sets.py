@@ -7,10 +7,9 @@ import pytest
 import torch
 from avgen_eval.metrics.frechet import frechet_distance
 from avgen_eval.weighted.base import Item
-from avgen_eval.weighted.distances import kl_divergence
 from avgen_eval.weighted.exported import ExportedModel
 from avgen_eval.weighted.i3d import SIGNATURE, FrechetVideoDistance, i3d_input
-from avgen_eval.weighted.tagging import Tagger, TaggingIs, TaggingKl
+from avgen_eval.weighted.tagging import Tagger, TaggingIs, TaggingKl, kl_divergence
 from avgen_eval.weighted.vggish import SIGNATURE as VGGISH
 from avgen_eval.weighted.vggish import FrechetAudioDistance
 from torch import Tensor, nn
@@ -70,7 +69,7 @@ def test_small_sets_have_no_distance(tmp_path):
     metric.update(Item(clip=clip(0.9, size=(2, 2)), reference=clip(3, size=(2, 2))))
     assert metric.compute()["fad"].isnan()
     reasons = " ".join(metric.unmeasured)
-    assert "the sound is shorter than 0.975 s, one window of VGGish" in reasons
+    assert "the sound is shorter than 0.975 s" in reasons
     assert "n = 2 vectors against 3 of the reference, with d = 128 features" in reasons
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 from avgen_eval.weighted.weights import (
+    TENSOR_FILES,
     Given,
     Sources,
     Weights,
@@ -21,7 +23,12 @@ from avgen_eval.weighted.weights import (
 
 NET = Weights(name="net", kind="exported", origin="https://example.org", licence="MIT")
 HUB = Weights(
-    name="hub", kind="pretrained", origin="hub", licence="Apache-2.0", repository="owner/model"
+    name="hub",
+    kind="pretrained",
+    origin="hub",
+    licence="Apache-2.0",
+    repository="owner/model",
+    revision="abc",
 )
 CLOSED = Weights(
     name="net", kind="exported", origin="x", licence="CC BY-NC-SA 4.0", non_commercial=True
@@ -117,9 +124,36 @@ def test_a_given_path_that_is_not_there_is_an_error_and_no_skip(tmp_path):
         given={"net": Given(path=tmp_path / "gone.pt2")}, folder=tmp_path, cache=tmp_path
     )
     (tmp_path / "net.pt2").write_text("not asked for")
-    with pytest.raises(WeightsError, match=r"gone.pt2: there is no such file") as caught:
+    with pytest.raises(WeightsError, match=r"gone.pt2: there is no such file; check") as caught:
         wrong.find(NET, "metric")
     assert not isinstance(caught.value, WeightsUnavailableError)
+
+
+def test_a_file_is_no_folder_and_a_device_is_neither(tmp_path):
+    (tmp_path / "net.pt2").write_text("tensors")
+
+    def refused(weights: Weights, path: Path, message: str) -> None:
+        places = Sources(
+            given={weights.name: Given(path=path)}, folder=None, cache=tmp_path / "cache"
+        )
+        with pytest.raises(WeightsError, match=message) as caught:
+            places.find(weights, "metric")
+        assert not isinstance(caught.value, WeightsUnavailableError)
+
+    refused(HUB, tmp_path / "net.pt2", r"net.pt2 is a file; give the folder that .*\.md#hub$")
+    refused(NET, tmp_path, r"is a folder; give a file: an exported model \(.pt2, .*\.md#net$")
+    refused(NET, Path("/dev/zero"), "/dev/zero is neither; give a file")  # it would not end
+
+
+def test_a_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
+    (tmp_path / "net.pt2").write_text("tensors")
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(WeightsError, match=r"net.pt2 cannot be read: Permission denied; check its"):
+        sha256_of(tmp_path / "net.pt2")
 
 
 def test_hashes_are_checked_and_both_are_named(places):
@@ -132,13 +166,14 @@ def test_hashes_are_checked_and_both_are_named(places):
         sources(places, given=parsed).find(NET, "m")
 
 
-def test_a_known_hash_holds_unless_the_user_gives_another(places):
+def test_a_known_hash_holds_for_what_was_downloaded_and_not_for_the_users_own(places):
     known = Weights(name="net", kind="exported", origin="x", licence="MIT", sha256=sha("cache"))
-    with pytest.raises(WeightsError, match="is expected"):
-        sources(places).find(known, "m")
+    assert sources(places).find(known, "m").sha256 == sha("given")
+    assert sources(places, given={}).find(known, "m").sha256 == sha("folder")
     assert sources(places, given={}, folder=None).find(known, "m").source == "cache"
-    own = {"net": Given(path=places["given"], sha256=sha("given"))}
-    assert sources(places, given=own).find(known, "m").source == "given"
+    places["cache"].write_text("damaged")
+    with pytest.raises(WeightsError, match=f"has sha256 .*, but {sha('cache')} is expected"):
+        sources(places, given={}, folder=None).find(known, "m")
 
 
 def test_a_changed_file_is_hashed_again(places):
@@ -204,9 +239,11 @@ class Hub:
     def __init__(self, *files: str, broken: bool = False) -> None:
         self.files, self.broken, self.calls = files, broken, 0
 
-    def __call__(self, repository: str, *, local_dir: Path, allow_patterns: list[str]) -> str:
+    def __call__(
+        self, repository: str, *, revision: str, local_dir: Path, allow_patterns: list[str]
+    ) -> str:
         self.calls += 1
-        assert repository == "owner/model"
+        assert (repository, revision) == ("owner/model", "abc")
         for name in self.files:
             if name in allow_patterns or "*" + Path(name).suffix in allow_patterns:
                 (Path(local_dir) / name).write_text(json.dumps(name))
@@ -217,16 +254,15 @@ class Hub:
 
 @pytest.mark.parametrize("tensors", ["model.safetensors", "pytorch_model.bin"])
 def test_a_download_happens_once_and_only_when_it_is_allowed(monkeypatch, tmp_path, tensors):
-    hub = Hub("config.json", tensors, "flax_model.msgpack")
+    hub = Hub("config.json", *TENSOR_FILES, "flax_model.msgpack")
+    known = replace(HUB, tensors=tensors, sha256=sha(f'"{tensors}"'))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
     with pytest.raises(WeightsUnavailableError):
         Sources(folder=None, cache=tmp_path / "cache").find(HUB, "m")
     assert hub.calls == 0
     allowed = Sources(folder=None, cache=tmp_path / "cache", allow_download=True)
-    first = allowed.find(HUB, "m")
-    calls = hub.calls
-    second = allowed.find(HUB, "m")
-    assert (first.source, second.source, hub.calls) == ("download", "cache", calls)
+    first, second = (allowed.find(known, "m") for _ in range(2))
+    assert (first.source, second.source, hub.calls) == ("download", "cache", 1)
     assert {path.name for path in first.path.iterdir()} == {"config.json", tensors}
     assert first.sha256 == second.sha256 == sha(f'"{tensors}"')
     with pytest.raises(WeightsUnavailableError):  # nothing is published for this one
@@ -238,10 +274,13 @@ def test_a_download_happens_once_and_only_when_it_is_allowed(monkeypatch, tmp_pa
     [
         (Hub("config.json", "model.safetensors", broken=True), "OSError: connection lost$"),
         (Hub("config.json"), "neither model.safetensors"),
+        (Hub("config.json", "model.safetensors"), f"but {'0' * 64} is expected"),
     ],
 )
 def test_a_download_that_fails_leaves_nothing(monkeypatch, tmp_path, hub, message):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
     with pytest.raises(WeightsError, match=f"download of owner/model failed: .*{message}"):
-        Sources(folder=None, cache=tmp_path, allow_download=True).find(HUB, "m")
+        Sources(folder=None, cache=tmp_path, allow_download=True).find(
+            replace(HUB, sha256="0" * 64), "m"
+        )
     assert list(tmp_path.iterdir()) == []

@@ -139,6 +139,9 @@ def test_lips_need_a_box_and_some_time(syncnet):
         "there is no face box",
         "30 windows of lips and voice; 31 are needed, that is 1.44 s of both",
     ]
+    for wrong in ((0.5, 0, 0.5, 1), (0, 0, 1, 2), (0, 0, 1), "left", 7, (0, 0, 1, float("nan"))):
+        with pytest.raises(ValueError, match=r"face box is .*; give \[left, top, right, bottom\]"):
+            metric.update(Item(clip=item.clip, face=wrong))
     whole = LipSyncError(metric.model, whole_frame=True)
     cropped = item.clip.replace(frames=item.clip.frames[:, 2:6, 3:9])
     found, expected = whole.score(Item(clip=cropped)), metric.score(item)
@@ -166,7 +169,7 @@ def test_imagebind_score_is_the_cosine_of_means(imagebind):
     metric.update(Item(clip=clip(3.5, fps=10, size=(8, 12))))
     assert list(metric.unmeasured) == ["the picture is shorter than 4 s, two frames at one per 2 s"]
     metric.update(Item(clip=made.replace(waveform=made.waveform[:, :300])))
-    assert metric.unmeasured["the sound is shorter than 25 ms, one window of its spectrum"] == 1
+    assert metric.unmeasured["the sound is shorter than 0.025 s"] == 1
 
 
 def test_javis_score_is_the_mean_of_the_lowest():

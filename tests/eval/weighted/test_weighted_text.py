@@ -165,10 +165,17 @@ def test_speech_needs_a_transcript_and_at_most_30_s(folders):
     metric.update(Item(clip=clip(31, size=(2, 2), fps=1), transcript="hello"))
     values = metric.compute()
     assert all(value.isnan() for value in values.values())
+    metric.update(Item(clip=clip(0.05, size=(2, 2), fps=60), transcript="hello"))
+    metric.update(Item(clip=clip(1, size=(2, 2), fps=1)))
     assert list(metric.unmeasured) == [
+        "the transcript has no words",
+        "the sound lasts 31 s; Whisper takes at most 30 s",
+        "the sound is shorter than 0.1 s",
         "there is no transcript",
-        "the sound lasts 31 s; Whisper takes 0.1 to 30 s",
     ]
+    wrong = Item(clip=clip(1, size=(2, 2), fps=1), transcript=7)
+    with pytest.raises(ValueError, match="transcript is 7; give the words as text"):
+        metric.update(wrong)
 
 
 def test_an_english_model_is_given_no_language(tmp_path):
@@ -209,7 +216,9 @@ def test_another_model_or_a_damaged_one_is_refused(clip_folder, folders):
         Clap.from_folder(clip_folder)
     file = clip_folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    refused(clip_folder, "cannot be loaded as CLIPModel")
+    refused(
+        clip_folder, r"cannot be loaded as CLIPModel \(SafetensorError: .*fetch the folder again$"
+    )
     (clip_folder / "config.json").unlink()
     refused(clip_folder, "no config.json in it")
 

@@ -1,0 +1,164 @@
+"""One chat completion of an OpenAI-compatible server, bounded in time, size and attempts."""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from avgen_data_prep.captioning.captioner import CaptionerError, CaptionerUnavailableError
+
+_MOST_BYTES = 8 << 20
+_SCHEMA_NAME = "answer"
+
+
+class TruncatedError(ValueError):
+    """The answer ended because it reached the limit of tokens."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A model's answer.
+
+    Attributes:
+        text: Its contents; empty where the model gave none.
+        usage: Tokens by kind.
+    """
+
+    text: str
+    usage: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where a model answers and how long to wait; see `ChatCaptioner` for the fields."""
+
+    model: str
+    base_url: str
+    api_key_variable: str
+    temperature: float
+    timeout: float
+    retries: int
+
+    def complete(
+        self, asked: list[dict[str, Any]], schema: dict[str, Any], *, max_tokens: int, seed: int
+    ) -> Completion:
+        """The answer to messages, constrained by a JSON schema where the server can.
+
+        Raises:
+            TruncatedError: The answer reached ``max_tokens``.
+            CaptionerError: The server failed on this question, or took too long.
+            CaptionerUnavailableError: It cannot be reached, refuses the key, or has no such model; or
+                the client is not installed.
+        """
+        openai = _library()
+        shape = {"name": _SCHEMA_NAME, "strict": True, "schema": schema}
+        question: dict[str, Any] = {
+            "model": self.model,
+            "messages": asked,
+            "response_format": {"type": "json_schema", "json_schema": shape},
+            "max_tokens": max_tokens,
+            "temperature": self.temperature,
+            "seed": seed,
+        }
+        place = f"{self.model} at {self.base_url}"
+        try:
+            return _read(self._body(question))
+        except openai.APITimeoutError:
+            raise CaptionerError(self._late()) from None
+        except openai.APIConnectionError as error:
+            raise CaptionerUnavailableError(
+                f"{place} cannot be reached ({error.__cause__ or error}); start the server or change "
+                "base_url, then run again: what is done is kept"
+            ) from None
+        except openai.RateLimitError as error:
+            raise CaptionerUnavailableError(
+                f"{place} accepts no more requests, after {self.retries} further attempts "
+                f"({_said(error)}); use fewer workers, or run again later: what is done is kept"
+            ) from None
+        except (
+            openai.AuthenticationError,
+            openai.PermissionDeniedError,
+            openai.NotFoundError,
+        ) as error:
+            raise CaptionerUnavailableError(
+                f"{place} refuses: {_said(error)}; check model, base_url and the key in the "
+                f"environment variable {self.api_key_variable}"
+            ) from None
+        except openai.APIStatusError as error:
+            raise CaptionerError(
+                f"{self.model}: the server failed with status {error.status_code} ({_said(error)})"
+            ) from None
+
+    def _body(self, question: dict[str, Any]) -> bytes:
+        """The bytes of a response. Some servers send a byte now and then for ever: all of it has a limit."""
+        import httpx2
+
+        client = _client(self.base_url, self.api_key_variable, self.timeout, self.retries)
+        body = bytearray()
+        with client.chat.completions.with_streaming_response.create(**question) as response:
+            end = time.monotonic() + self.timeout
+            try:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if time.monotonic() > end:
+                        raise CaptionerError(self._late())
+                    if len(body) > _MOST_BYTES:
+                        raise CaptionerError(
+                            f"{self.model}: the answer is longer than {_MOST_BYTES >> 20} MiB"
+                        )
+            except httpx2.TimeoutException:
+                raise CaptionerError(self._late()) from None
+            except httpx2.TransportError as error:
+                raise CaptionerError(f"{self.model}: the answer broke off ({error})") from None
+        return bytes(body)
+
+    def _late(self) -> str:
+        tried = f", {self.retries + 1} times" if self.retries else ""
+        return f"{self.model}: no whole answer within {self.timeout:g} s{tried}; raise timeout"
+
+
+def _library() -> Any:
+    try:
+        import openai
+    except ImportError:
+        raise CaptionerUnavailableError(
+            "openai is not installed; pip install 'avgen[captions]'"
+        ) from None
+    return openai
+
+
+@lru_cache(maxsize=8)
+def _client(base_url: str, api_key_variable: str, timeout: float, retries: int) -> Any:
+    key = os.environ.get(api_key_variable) or "none"
+    return _library().OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=retries)
+
+
+def _read(body: bytes) -> Completion:
+    """What a response of the protocol says.
+
+    Raises:
+        TruncatedError: The answer reached the limit of tokens.
+        CaptionerError: Not a response of the protocol.
+    """
+    try:
+        data = json.loads(body)
+        choice = data["choices"][0]
+        text, reason = choice["message"].get("content"), choice.get("finish_reason")
+        usage = data.get("usage") or {}
+        counts = {k: int(v) for k, v in usage.items() if k.endswith("_tokens") and v is not None}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CaptionerError(
+            f"the server's response is not a chat completion ({error!r:.80}): {body[:80]!r}"
+        ) from None
+    if reason == "length":
+        raise TruncatedError("the answer reached the limit of tokens")
+    return Completion(text if isinstance(text, str) else "", counts)
+
+
+def _said(error: Any) -> str:
+    """The first line of what a server says is wrong."""
+    body = error.body if isinstance(error.body, dict) else {}
+    told = body.get("message") or (str(error).splitlines() or ["no message"])[0]
+    return f"{told!s:.200}"

@@ -1,0 +1,1 @@
+"""What preparing a corpus takes: bytes, hours of workers, tokens and money, from measured rates and dated prices."""

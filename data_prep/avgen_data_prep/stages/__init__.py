@@ -1,0 +1,1 @@
+"""The stages of a pipeline; `avgen_data_prep.pipeline.spec` names them."""

@@ -1,0 +1,135 @@
+"""What the benches have in common: the setup they run in and the form of their results."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from avgen.checkpoint import find_weights
+from avgen.cli.doctor import installed
+from avgen.model.config import preset
+from avgen_eval.bench.timing import Comparison, Measurement, clock_of, compare, reason_of
+
+PACKAGES = ("torch", "xformers", "diffusers", "encodec")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """How the benches run.
+
+    Attributes:
+        device: ``cpu`` or a CUDA device.
+        repeats: Turns of each case, at least 2.
+        preset: Size of the network in the benches of training and attention.
+        batch: Clips per training step.
+        weights: Weights for the sampler and for generation.
+        compiled: Whether networks are compiled, ours and the peers' alike.
+        dtype: ``bfloat16`` or ``float32``: of attention, and of the autocast of training step and sampler.
+
+    Raises:
+        ValueError: A value that cannot be used, a device that is not there, unknown weights or preset.
+    """
+
+    device: str = "cpu"
+    repeats: int = 10
+    preset: str = "tiny"
+    batch: int = 16
+    weights: str = "tiny"
+    compiled: bool = False
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if self.repeats < 2:
+            raise ValueError(f"repeats {self.repeats}: quartiles need at least 2")
+        if self.batch < 1:
+            raise ValueError(f"batch {self.batch}: a training step needs at least 1 clip")
+        _check_device(self.device)
+        preset(self.preset)
+        find_weights(self.weights)
+
+    def measure(self, comparisons: Iterable[Comparison]) -> list[Measurement]:
+        """Time the cases of each comparison by turns."""
+        clock = clock_of(self.device)
+        return [m for c in comparisons for m in compare(c, repeats=self.repeats, clock=clock)]
+
+    def compile(self, modules: Iterable[nn.Module]) -> None:
+        """Compile modules in place where this setup asks for it."""
+        if self.compiled:
+            for module in modules:
+                module.compile()
+
+    def precision(self) -> torch.autocast:
+        """Autocast to bfloat16, or none for float32."""
+        kind = torch.device(self.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+    def inference(self, run: Callable[[], object]) -> Callable[[], object]:
+        """``run`` without gradients, in the `precision` of the setup."""
+
+        def inferred() -> object:
+            with torch.inference_mode(), self.precision():
+                return run()
+
+        return inferred
+
+    def environment(self) -> dict[str, Any]:
+        """What a figure depends on besides revision and hardware."""
+        return {
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "dtype": self.dtype,
+            "compiled": self.compiled,
+            "repeats": self.repeats,
+            "versions": {name: installed(name) for name in PACKAGES},
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a bench found.
+
+    Attributes:
+        measurements: All cases.
+        settings: What they were measured on.
+        headline: Figures that documents quote, by name.
+    """
+
+    measurements: list[Measurement]
+    settings: dict[str, Any]
+    headline: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        rows = [measurement.to_dict() for measurement in self.measurements]
+        return {**self.headline, **self.settings, "rows": rows}
+
+
+def count_parameters(modules: Iterable[nn.Module]) -> int:
+    """Parameters of all modules together."""
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def default_dtype(device: str) -> str:
+    """bfloat16, except on processors that only emulate it, many times slower.
+
+    Raises:
+        ValueError: The device cannot be used.
+    """
+    _check_device(device)
+    fast = torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bfloat16" if fast else "float32"
+
+
+def _check_device(name: str) -> None:
+    try:
+        kind = torch.device(name).type
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device {name!r} cannot be used: {reason_of(error)}; use cpu, or cuda where there is a GPU"
+        ) from None
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device {name!r}: the benches time the cpu and cuda devices only")
