@@ -113,6 +113,7 @@ def write_videos(folder: Path) -> None:
 def finetune(out: Path, weights: str, seconds: int) -> int:
     """Train the shipped weights on the ingested folder for so many seconds, with a progress bar."""
     from avgen.checkpoint import MODEL_FILE
+    from avgen.ops.precision import computes_bfloat16
 
     minutes, rest = divmod(seconds, 60)
     return avgen(
@@ -121,6 +122,7 @@ def finetune(out: Path, weights: str, seconds: int) -> int:
             "--model.init_args.init_from", weights,
             "--data.init_args.folders", json.dumps([str(out / DATA)]),
             "--trainer.default_root_dir", str(out / RUN),
+            "--trainer.precision", "bf16-mixed" if computes_bfloat16("cpu") else "32-true",
             "--trainer.max_time", f"00:00:{minutes:02}:{rest:02}",
             "--trainer.callbacks.init_args.path", str(out / RUN / MODEL_FILE),
         ]

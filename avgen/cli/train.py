@@ -14,6 +14,12 @@ for example --model.init_args.learning_rate 1e-3. --ckpt_path last resumes exact
 """
 
 
+SLOW = (
+    "this processor emulates bfloat16, which makes training several times slower; "
+    "add --trainer.precision 32-true"
+)
+
+
 def main(argv: list[str]) -> int:
     """Run LightningCLI."""
     if not argv or argv[0] in ("-h", "--help"):
@@ -28,10 +34,20 @@ def run(argv: list[str]) -> object:
     # Two OpenMP processes on the same cores slow each other down by spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from lightning.pytorch.cli import ArgsType, LightningCLI
+    from lightning.pytorch.utilities import rank_zero_info
+
+    from avgen.ops.precision import computes_bfloat16
+
+    class TrainCLI(LightningCLI):
+        def before_fit(self) -> None:
+            """Say what would make a run many times slower than it need be."""
+            device = self.trainer.strategy.root_device
+            if self.trainer.precision.startswith("bf16") and not computes_bfloat16(device):
+                rank_zero_info(SLOW)
 
     quiet_known_warnings()
     arguments: ArgsType = _with_found_recipes(argv)
-    return LightningCLI(
+    return TrainCLI(
         args=arguments, save_config_kwargs={"overwrite": True}, parser_kwargs={"default_env": False}
     )
 

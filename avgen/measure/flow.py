@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, map_coordinates, zoom
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 LINES = 64
 LEVELS = 3
@@ -169,5 +169,15 @@ def _resize(flow: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     scale = (shape[0] / flow.shape[2], shape[1] / flow.shape[3])
     if scale == (1.0, 1.0):
         return flow
-    fine = np.asarray(zoom(flow, (1, 1, *scale), order=1, mode="nearest", grid_mode=True))
+    fine = _stretch(_stretch(flow, shape[0], axis=2), shape[1], axis=3)
     return fine * np.array(scale, np.float32)[None, :, None, None]
+
+
+def _stretch(values: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Linear interpolation along an axis; the outer edges of the two grids lie on one another."""
+    old = values.shape[axis]
+    at = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+    low = np.minimum(at.astype(int), max(0, old - 2))
+    share = (at - low).astype(np.float32).reshape(-1, *[1] * (values.ndim - 1 - axis))
+    before, after = (np.take(values, np.minimum(low + k, old - 1), axis) for k in (0, 1))
+    return before + (after - before) * share

@@ -1,6 +1,6 @@
 """Media files in and out: time-based reads, files of any length in windows, exact MP4 files, hostile input refused."""
 
-from avgen.media.container import AudioInfo, MediaInfo, VideoInfo, picture_times, probe
+from avgen.media.container import AudioInfo, MediaInfo, VideoInfo, holes, picture_times, probe
 from avgen.media.limits import MediaError, MediaLimits
 from avgen.media.reader import read, read_image
 from avgen.media.resample import resample
@@ -14,6 +14,7 @@ __all__ = [
     "MediaLimits",
     "MediaWriter",
     "VideoInfo",
+    "holes",
     "picture_times",
     "probe",
     "read",

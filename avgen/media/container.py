@@ -3,14 +3,17 @@
 import itertools
 import json
 import logging
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import av
+import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
@@ -27,6 +30,9 @@ _EXACT = ("mov", "matroska", "avi", "wav", "flac", "ogg")
 _EXACT_STREAMS = ("mov", "avi", "wav", "flac", "ogg")
 _MAX_EMBEDDED = 4_000_000
 _BUFFER = 1 << 18
+_MAX_NOMINAL = 1000
+# Pictures whose times are looked at; the last of them may lack some that are stored after them.
+_COUNTED, _REORDERED = 500, 16
 _log = logging.getLogger(__name__)
 
 
@@ -85,6 +91,15 @@ class OpenMedia:
     audio: AudioStream | None
     zero: Fraction
     embedded: dict[str, Any]
+    limits: MediaLimits
+
+    @cached_property
+    def counted_fps(self) -> Fraction | None:
+        """Mean rate of the first pictures, by the times of their packets; None if there are too few."""
+        with opened(self.path, self.limits) as again:
+            times = packet_times(again, _COUNTED)
+        times = times[:-_REORDERED] if len(times) == _COUNTED else times
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else None
 
     def end(self, stream: VideoStream | AudioStream) -> Fraction | None:
         """End of a stream as its header says, in seconds after ``zero``; None if it does not."""
@@ -169,7 +184,7 @@ def _select(path: Path, container: InputContainer, name: str, limits: MediaLimit
         if stream is not None and stream.start_time is not None and stream.time_base is not None
     ]
     zero = min(starts, default=Fraction(0))
-    return OpenMedia(path, container, name, video, audio, zero, _embedded(container))
+    return OpenMedia(path, container, name, video, audio, zero, _embedded(container), limits)
 
 
 def _embedded(container: InputContainer) -> dict[str, Any]:
@@ -185,7 +200,7 @@ def _embedded(container: InputContainer) -> dict[str, Any]:
 
 
 def native_fps(media: OpenMedia) -> Fraction:
-    """The stream's own rate: what `write` recorded, else the nominal, else the average rate."""
+    """The stream's own rate: what `write` recorded, else the nominal, the average, the counted one."""
     recorded = media.embedded.get("fps")
     if isinstance(recorded, str):
         try:
@@ -193,10 +208,16 @@ def native_fps(media: OpenMedia) -> Fraction:
         except (ValueError, ZeroDivisionError):
             pass
     assert media.video is not None
-    average, base = media.video.average_rate, media.video.base_rate
+    stream = media.video
+    tick = stream.time_base or Fraction(0)
+    # A picture for each tick of a fast clock is what FFmpeg says where it cannot tell.
+    average, base, guessed = (
+        None if rate and rate > _MAX_NOMINAL and rate * tick >= 1 else rate
+        for rate in (stream.average_rate, stream.base_rate, stream.guessed_rate)
+    )
     if average and base and abs(base / average - 1) < Fraction(1, 10):
         return as_rate(base)
-    rate = average or base or media.video.guessed_rate
+    rate = average or base or guessed or media.counted_fps
     if not rate:
         raise MediaError(media.path, "has no frame rate", "pass fps=")
     return as_rate(rate)
@@ -249,6 +270,41 @@ def packet_times(media: OpenMedia, most: int | None = None) -> list[Fraction]:
     if not times:
         raise MediaError(media.path, "has no picture", "give a file with video")
     return times
+
+
+def holes(
+    path: str | Path, *, seconds: float, limits: MediaLimits | None = None
+) -> list[tuple[float, float]]:
+    """Where a file with picture and sound stores neither, as one with a damaged stretch does.
+
+    A demuxer that finds no packets goes on with the next it recognises, without an error. Nothing is
+    decoded. A file of one stream has none: a picture may stay on for any time, sound may pause.
+
+    Args:
+        path: The file.
+        seconds: Shortest hole.
+        limits: Bounds on what the file may cost; None for the defaults.
+
+    Returns:
+        Start and end of each, in seconds after the earliest start of a stream.
+
+    Raises:
+        MediaError: The file is not usable media.
+    """
+    with opened(Path(path), limits or MediaLimits()) as media, guarded(Path(path), "read it"):
+        if media.video is None or media.audio is None:
+            return []
+        times = array("d")
+        for packet in media.container.demux(media.video, media.audio):
+            if packet.pts is not None and packet.time_base is not None:
+                start = packet.pts * packet.time_base - media.zero
+                end = start + (packet.duration or 0) * packet.time_base
+                times.extend((float(start), float(end)))
+    spans = np.asarray(times).reshape(-1, 2)
+    spans = spans[np.argsort(spans[:, 0], kind="stable")]
+    ends = np.maximum.accumulate(spans[:, 1])
+    wide = np.flatnonzero(spans[1:, 0] - ends[:-1] >= seconds)
+    return [(float(ends[i]), float(spans[i + 1, 0])) for i in wide]
 
 
 def _times(media: OpenMedia, stream: VideoStream | AudioStream) -> dict[str, float | None]:

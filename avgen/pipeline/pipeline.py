@@ -19,6 +19,7 @@ from avgen.codecs.video_vae import VideoVAE
 from avgen.model.bundle import Network
 from avgen.model.layout import Layout
 from avgen.ops.attention import Backend
+from avgen.ops.precision import computes_bfloat16
 from avgen.pipeline.canvas import Canvas, lay_out, pixels, put_back, to_frames
 from avgen.pipeline.request import Request, as_request
 from avgen.sampling.guidance import Guidance
@@ -275,5 +276,5 @@ class AVPipeline(nn.Module):
         return next(self.network.parameters()).device
 
     def _precision(self) -> torch.autocast:
-        enabled = self.device.type == "cuda" or bool(torch.backends.mkldnn.is_available())
+        enabled = computes_bfloat16(self.device)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)

@@ -10,6 +10,7 @@ from torch import nn
 from avgen.checkpoint import find_weights
 from avgen.cli.doctor import installed
 from avgen.model.config import preset
+from avgen.ops.precision import computes_bfloat16
 from avgen_eval.bench.timing import Comparison, Measurement, clock_of, compare, reason_of
 
 PACKAGES = ("torch", "xformers", "diffusers", "encodec")
@@ -119,7 +120,7 @@ def default_dtype(device: str) -> str:
         ValueError: The device cannot be used.
     """
     _check_device(device)
-    fast = torch.device(device).type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    fast = computes_bfloat16(device)
     return "bfloat16" if fast else "float32"
 
 
