@@ -132,9 +132,7 @@ def folder_lock(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DatasetError(
-                f"{out}: another process is writing here; wait for it"
-            ) from error
+            raise DatasetError(f"{out}: another process is writing here; wait for it") from error
         half = (".*.tar.*", ".*.parquet.*", "parts/.*", "ledger/*/.*", "clips/*/.*")
         for stale in (path for pattern in half for path in out.glob(pattern)):
             stale.unlink(missing_ok=True)

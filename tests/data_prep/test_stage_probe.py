@@ -73,6 +73,27 @@ def test_only_a_bounded_number_of_packets_is_looked_at(tmp_path: Path) -> None:
         Probe(packets=5)
 
 
+def test_a_transport_stream_of_varying_rate_has_one(tmp_path: Path) -> None:
+    clip = flash_and_beep(3.0, [0.5], fps=30)
+    source = edit(tmp_path / "a.ts", [clip], jitter=0.2, video_at=0.7)
+    row = probed(source.path)
+    assert row["source_fps"] == pytest.approx(30, rel=0.02)
+
+
+def test_a_file_with_a_hole_is_refused(tmp_path: Path) -> None:
+    clip = flash_and_beep(6.0, [0.5, 3.0])
+    path = edit(tmp_path / "a.mkv", [clip], audio_codec="flac").path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3 : len(data) // 2] = bytes(len(data) // 2 - len(data) // 3)
+    path.write_bytes(data)
+    with pytest.raises(StageError, match=r"has a hole: neither picture nor sound from \d\.\d\d to"):
+        probed(path)
+    late = edit(tmp_path / "b.mkv", [clip], sound_at=2.0)
+    still = edit(tmp_path / "c.mkv", [clip], drop=0.97, audio_codec="")
+    for whole in (late, still):
+        assert probed(whole.path)["video_codec"] == "h264"
+
+
 def test_streams_that_are_lacking_are_null(tmp_path: Path) -> None:
     silent = probed(edit(tmp_path / "silent.mp4", [flash_and_beep(1.0, [])], audio_codec="").path)
     assert silent["video_codec"] == "h264"

@@ -7,6 +7,7 @@ from avgen_data_prep.pipeline.stage import StageError
 from avgen_data_prep.pipeline.work import Work
 from avgen_data_prep.stages.probe import Probe
 from avgen_data_prep.stages.shots import Shots
+from avgen_data_prep.worlds import WorldExample
 from sources import edit, flash_and_beep, measured, world_clips
 
 from avgen.clip import Clip
@@ -55,6 +56,19 @@ def test_the_simpler_detector_and_its_threshold(tmp_path: Path) -> None:
         Shots(detector="magic")
     with pytest.raises(ValueError, match="at least 16 pixels"):
         Shots(size=4)
+
+
+def test_flashes_and_pictures_shown_for_a_moment_are_no_cuts(tmp_path: Path) -> None:
+    flashes = flash_and_beep(3.0, [0.5, 1.2, 1.9])
+    assert len(shots(edit(tmp_path / "flash.mp4", [flashes]).path)) == 2
+    scene, other = world_clips([5, 6], seconds=(2.0, 2.0))
+    for length, expected in ((0.2, 2), (0.6, 4)):
+        frames = scene.clip.frames.copy()
+        count = round(25 * length)
+        frames[25 : 25 + count] = other.clip.frames[:count]
+        clip = scene.clip.replace(frames=frames, caption=None)
+        inserted = WorldExample(clip=clip, captions=(), truth=scene.truth)
+        assert len(shots(edit(tmp_path / f"{length}.mp4", [inserted]).path)) == expected
 
 
 def test_one_shot_and_no_picture(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,9 @@ from avgen_data_prep.captioning.captioner import (
 )
 from avgen_data_prep.captioning.intervals import SOUND_TRACKS, Interval
 from avgen_data_prep.captioning.template import TemplateCaptioner, event_text
+from avgen_data_prep.pipeline.spec import PipelineError
+from avgen_data_prep.pretrained import load
+from avgen_data_prep.pretrained import revision as folder_revision
 
 _QUESTIONS = {
     "short": "Describe this clip in one short sentence.",
@@ -70,7 +72,7 @@ class LocalCaptioner(Captioner):
     @property
     def revision(self) -> str:
         """SHA-256 of the folder's files."""
-        return _digest(self.folder)
+        return folder_revision(self.folder)
 
     def parameters(self) -> dict[str, Any]:
         """See `Captioner.parameters`."""
@@ -147,7 +149,6 @@ class LocalCaptioner(Captioner):
         return found
 
 
-@lru_cache(maxsize=1)
 def _load(folder: str, device: str) -> tuple[Any, Any]:
     """The processor and the model of a folder.
 
@@ -155,39 +156,11 @@ def _load(folder: str, device: str) -> tuple[Any, Any]:
         CaptionerUnavailableError: transformers is not installed, or the folder holds no such model.
     """
     try:
-        import transformers
-    except ImportError:
-        raise CaptionerUnavailableError(
-            "transformers is not installed; pip install 'avgen[diffusers]'"
-        ) from None
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    log = transformers.utils.logging
-    log.disable_progress_bar()
-    try:
-        processor = transformers.AutoProcessor.from_pretrained(folder, **options)
-        model: Any = transformers.AutoModelForMultimodalLM.from_pretrained(
-            folder, weights_only=True, use_safetensors=True, **options
-        )
-    except Exception as error:  # damaged and foreign folders raise a dozen kinds of errors
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CaptionerUnavailableError(
-            f"{folder}: no model that reads pictures or sound ({line:.200})"
-        ) from None
-    finally:
-        log.enable_progress_bar()
+        model, processor = load(folder, "AutoModelForMultimodalLM", "AutoProcessor", device)
+    except PipelineError as error:
+        raise CaptionerUnavailableError(str(error)) from None
     if not getattr(processor, "chat_template", None):
         raise CaptionerUnavailableError(
             f"{folder}: its processor has no chat template; add the model's chat_template.jinja"
         )
-    return processor, model.requires_grad_(False).eval().to(device)
-
-
-@lru_cache(maxsize=4)
-def _digest(folder: str) -> str:
-    total = hashlib.sha256()
-    for path in sorted(Path(folder).iterdir()):
-        if path.is_file() and not path.name.startswith("."):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            total.update(f"{path.name} {digest}\n".encode())
-    return total.hexdigest()
+    return processor, model

@@ -85,7 +85,7 @@ class Cut(Split):
     square: bool = False
     multiple: int = 16
     min_confidence: float = 0.5
-    min_share: float = 0.5
+    min_share: float = 0.7
     crf: float = 16
     preset: str = "fast"
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
+from avgen_data_prep import pretrained
 from avgen_data_prep.pipeline.stage import Measure, Row, StageError
 from avgen_data_prep.pipeline.work import Work
-from avgen_data_prep.stages import pretrained
 from avgen_data_prep.stages.mel import bands, mono, spectra
 from avgen_data_prep.stages.pictures import grey, shrunk, spread
 

@@ -7,8 +7,6 @@ import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
-_INSTALL = "measures of pictures need OpenCV: pip install 'avgen[prep]'"
-
 
 def spread(count: int, wanted: int) -> list[int]:
     """Indices of ``wanted`` of ``count`` frames, or of all: the middles of equal parts."""
@@ -18,15 +16,9 @@ def spread(count: int, wanted: int) -> list[int]:
 
 
 def opencv():
-    """The module, with one thread: a run has a process for each core.
+    """The module, with one thread: a run has a process for each core."""
+    import cv2
 
-    Raises:
-        ImportError: It is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise ImportError(_INSTALL) from error
     cv2.setNumThreads(1)
     return cv2
 

@@ -18,6 +18,7 @@ from avgen_data_prep.stages.reading import refusing
 
 # Pictures are stored this far out of order at most, so the last of a part may lack some before them.
 _REORDERED = 16
+_HOLE_SECONDS = 0.5
 _MIN_JITTER = Fraction(1, 400)
 _MAX_JITTER = Fraction(1, 10)
 
@@ -25,6 +26,8 @@ _MAX_JITTER = Fraction(1, 10)
 @dataclass(frozen=True, kw_only=True)
 class Probe(Measure):
     """Facts of a source; all are null where it lacks the stream they are of.
+
+    Fails where both streams have a hole of half a second and more: a stretch of the file is damaged.
 
     Columns: ``container`` (name of the format); ``source_duration_us`` (as the header claims, from
     the earliest start of a stream; null where the format has none); ``video_codec``; ``source_fps``
@@ -39,6 +42,7 @@ class Probe(Measure):
     """
 
     name: ClassVar[str] = "probe"
+    version: ClassVar[int] = 2
     writes: ClassVar[pa.Schema] = pa.schema(
         [
             ("container", pa.string()),
@@ -72,6 +76,13 @@ class Probe(Measure):
                 "container": info.container,
                 "source_duration_us": info.duration and us_from_seconds(info.duration),
             }
+            holes = media.holes(path, seconds=_HOLE_SECONDS)
+            if holes:
+                start, end = holes[0]
+                raise StageError(
+                    f"has a hole: neither picture nor sound from {start:.2f} to {end:.2f} s; "
+                    "get the complete file"
+                )
             if info.video is not None:
                 found |= self._picture(path, info.video)
             if info.audio is not None:

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from avgen.clip import Clip
 from avgen.media import resample
+from avgen_data_prep import pretrained
 from avgen_data_prep.pipeline.stage import Measure, Row
 from avgen_data_prep.pipeline.work import Work
-from avgen_data_prep.stages import pretrained
 from avgen_data_prep.stages.mel import mono
 from avgen_data_prep.stages.sound_features import SoundFeatures, features
 

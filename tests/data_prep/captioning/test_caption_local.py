@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from avgen_data_prep.captioning import local, wording
+from avgen_data_prep import pretrained
+from avgen_data_prep.captioning import wording
 from avgen_data_prep.captioning.captioner import CaptionerUnavailableError, CaptionRequest
 from avgen_data_prep.captioning.local import LocalCaptioner
 from avgen_data_prep.captioning.template import event_text
@@ -93,7 +94,7 @@ def test_revision_is_that_of_the_files_not_of_the_folder(sees: Path, tmp_path: P
     assert (here.revision, here.parameters()) == (there.revision, there.parameters())
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    local._digest.cache_clear()
+    pretrained.revision.cache_clear()
     assert LocalCaptioner(folder=str(copy)).revision != here.revision
 
 
@@ -103,7 +104,7 @@ def test_unfit_folders(sees: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(sees, tmp_path / "damaged")
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(CaptionerUnavailableError, match="no model that reads pictures or sound"):
+    with pytest.raises(CaptionerUnavailableError, match="no model for AutoModelForMultimodalLM in it"):
         LocalCaptioner(folder=str(damaged)).check()
     wordless = shutil.copytree(sees, tmp_path / "wordless")
     (wordless / "chat_template.jinja").unlink()
