@@ -104,7 +104,9 @@ def test_unfit_folders(sees: Path, tmp_path: Path) -> None:
     damaged = shutil.copytree(sees, tmp_path / "damaged")
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    with pytest.raises(CaptionerUnavailableError, match="no model for AutoModelForMultimodalLM in it"):
+    with pytest.raises(
+        CaptionerUnavailableError, match="no model for AutoModelForMultimodalLM in it"
+    ):
         LocalCaptioner(folder=str(damaged)).check()
     wordless = shutil.copytree(sees, tmp_path / "wordless")
     (wordless / "chat_template.jinja").unlink()
