@@ -3,7 +3,6 @@
 import os
 import time
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,7 +123,7 @@ class LocalStorage(Storage):
     def __init__(self, folder: Path, max_open: int = 64):
         self.location = folder
         self.max_open = max_open
-        self._files: OrderedDict[str, _File] = OrderedDict()
+        self._files: dict[str, _File] = {}
 
     def read_file(self, name: str) -> bytes:
         """See `Storage.read_file`."""
@@ -155,12 +154,12 @@ class LocalStorage(Storage):
             except OSError as error:
                 raise DatasetError(f"{path}: cannot be opened ({error}); copy it again") from error
             self._files[name] = file
-            if len(self._files) > self.max_open:
-                self._files.popitem(last=False)
+            for oldest in list(self._files)[: -self.max_open]:
+                self._files.pop(oldest, None)
         return file
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_files": OrderedDict()}
+        return self.__dict__ | {"_files": {}}
 
 
 class RemoteStorage(Storage):

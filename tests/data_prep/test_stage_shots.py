@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +83,3 @@ def test_damage_in_the_middle_is_the_reason_of_the_row(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="cut off|damaged") as caught:  # noqa: RUF043
         shots(source.path)
     assert str(tmp_path) not in str(caught.value)
-
-
-def test_without_the_library_the_error_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "scenedetect.detectors", None)
-    source = edit(tmp_path / "a.mp4", [flash_and_beep(1.0, [])])
-    with pytest.raises(ImportError, match=r"pip install 'avgen\[prep\]'"):
-        shots(source.path)

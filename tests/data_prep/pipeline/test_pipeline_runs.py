@@ -210,13 +210,16 @@ def test_a_ray_cluster_of_two_nodes_gives_the_same_manifest(tmp_path: Path) -> N
         "from pathlib import Path\n"
         "import logging, ray\n"
         "from ray.cluster_utils import Cluster\n"
-        "from test_pipeline_runs import Ray, execute\n"
+        "from avgen_data_prep.pipeline.executors import Ray\n"
+        "from test_pipeline_runs import execute\n"
         "cluster = Cluster()\n"
         "for _ in range(2):\n"
         "    cluster.add_node(num_cpus=1, object_store_memory=80 << 20)\n"
         "ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=False)\n"
         "assert len(ray.nodes()) == 2\n"
         f"execute(Path({str(sources)!r}), Path({str(tmp_path / 'two')!r}), Ray(workers=2, timeout=60))\n"
+        "ray.shutdown()\n"
+        "cluster.shutdown()\n"
     )
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     subprocess.run([sys.executable, "-c", code], check=True, timeout=280, env=environment)
