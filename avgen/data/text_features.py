@@ -5,8 +5,6 @@ segments, D width.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,36 +13,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from avgen.caption import TimedCaption
-from avgen.text.base import segments
+from avgen.text.base import TextFeatures, segments
 
 Encode = Callable[[list[str]], tuple[Float[Tensor, "g l d"], list[int]]]
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """Encoder states of one caption, without padding.
-
-    Attributes:
-        states: ``(N, D)``, segment after segment in the order of `avgen.text.base.segments`.
-        lengths: Tokens of each segment; they add up to N.
-
-    Raises:
-        ValueError: The lengths do not add up to the number of states.
-    """
-
-    states: Float[Tensor, "n d"]
-    lengths: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if sum(self.lengths) != len(self.states):
-            raise ValueError(
-                f"lengths {list(self.lengths)} add up to {sum(self.lengths)}, but there are "
-                f"{len(self.states)} states; give one length per segment"
-            )
-
-    def to(self, *args: Any, **kwargs: Any) -> "TextFeatures":
-        """The same with the states moved as by `torch.Tensor.to`."""
-        return replace(self, states=self.states.to(*args, **kwargs))
 
 
 @torch.inference_mode()

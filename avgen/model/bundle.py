@@ -53,6 +53,8 @@ class Network(nn.Module):
         self.backend: Backend = backend
         self.model = DualStreamTransformer(config, backend)
         self.text_encoder = TEXT_ENCODERS[arguments.pop("name")](**arguments)
+        if self.text_encoder.identity is not None:
+            self.text_arguments["identity"] = self.text_encoder.identity
 
     @property
     def config(self) -> ModelConfig:

@@ -1,16 +1,19 @@
 """What a text encoder is: timed captions to text tokens that carry their interval in seconds.
 
-Letters: B captions, N text tokens of a caption (padded), D width, G segments, L tokens of a segment.
+Letters: B captions, N text tokens of a caption (padded), D width, E width of an encoder's states, G segments,
+L tokens of a segment.
 A *segment* is one text with one interval: the description of the whole clip, or one event.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from avgen.caption import TimedCaption, Track
 
@@ -56,6 +59,33 @@ def segments(caption: TimedCaption) -> list[Segment]:
     return [first, *events]
 
 
+@dataclass(frozen=True)
+class TextFeatures:
+    """States of a frozen encoder for one caption, without padding: what a dataset keeps.
+
+    Attributes:
+        states: ``(N, E)``, segment after segment in the order of `segments`.
+        lengths: Tokens of each segment; they add up to N.
+
+    Raises:
+        ValueError: The lengths do not add up to the number of states.
+    """
+
+    states: Float[Tensor, "n e"]
+    lengths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if sum(self.lengths) != len(self.states):
+            raise ValueError(
+                f"lengths {list(self.lengths)} add up to {sum(self.lengths)}, but there are "
+                f"{len(self.states)} states; give one length per segment"
+            )
+
+    def to(self, *args: Any, **kwargs: Any) -> "TextFeatures":
+        """The same with the states moved as by `torch.Tensor.to`."""
+        return replace(self, states=self.states.to(*args, **kwargs))
+
+
 class TextEncoder(nn.Module, ABC):
     """Captions to text tokens. Each distinct text is encoded once per call, by itself.
 
@@ -68,17 +98,37 @@ class TextEncoder(nn.Module, ABC):
         self.track_embedding = nn.Embedding(NUM_TRACKS, width)
         nn.init.normal_(self.track_embedding.weight, std=0.02)
 
+    @property
+    def identity(self) -> str | None:
+        """SHA-256 of what `encode` depends on where that is frozen, so that its states may be kept; else None."""
+        return None
+
     @abstractmethod
-    def encode(self, texts: list[str]) -> tuple[Float[Tensor, "g l d"], list[int]]:
+    def encode(self, texts: list[str]) -> tuple[Float[Tensor, "g l e"], list[int]]:
         """States of each text and how many of them are real (at least one)."""
 
-    def forward(self, captions: list[TimedCaption]) -> TextTokens:
-        """Encode captions; see `TextTokens`."""
+    def project(self, states: Float[Tensor, "g l e"]) -> Float[Tensor, "g l d"]:
+        """States of `encode` to the width of a token, by what is trained after it."""
+        return states
+
+    def forward(
+        self,
+        captions: Sequence[TimedCaption],
+        features: Sequence[TextFeatures | None] | None = None,
+    ) -> TextTokens:
+        """Encode captions; see `TextTokens`.
+
+        Args:
+            captions: What is encoded.
+            features: What `encode` gave for each caption, or None where it is still to be asked.
+
+        Raises:
+            ValueError: Features that are not those of their caption.
+        """
         per_caption = [segments(caption) for caption in captions]
-        texts = sorted({segment.text for segs in per_caption for segment in segs})
-        states, lengths = self.encode(texts)
-        row = {text: i for i, text in enumerate(texts)}
-        plan = [_token_plan(segs, row, lengths) for segs in per_caption]
+        states, lengths, rows = self._encoded(per_caption, features or [None] * len(captions))
+        states = self.project(states)
+        plan = [_token_plan(segs, of, lengths) for segs, of in zip(per_caption, rows, strict=True)]
         longest = max(len(tokens) for tokens in plan)
         source = torch.zeros(len(plan), longest, 3, dtype=torch.long)
         interval = torch.zeros(len(plan), longest, 2)
@@ -93,13 +143,38 @@ class TextEncoder(nn.Module, ABC):
         )
         return TextTokens(gathered * mask[..., None], interval, mask)
 
+    def _encoded(
+        self, per_caption: Sequence[list[Segment]], features: Sequence[TextFeatures | None]
+    ) -> tuple[Tensor, list[int], list[Sequence[int]]]:
+        """States ``(G, L, E)``, their real lengths, and the row of each caption's segments."""
+        pairs = list(zip(per_caption, features, strict=True))
+        texts = sorted({seg.text for segs, kept in pairs if kept is None for seg in segs})
+        states, lengths = self.encode(texts) if texts else (None, [])
+        row = {text: i for i, text in enumerate(texts)}
+        pieces = [] if states is None else [states[i, :n] for i, n in enumerate(lengths)]
+        rows: list[Sequence[int]] = []
+        for segs, kept in pairs:
+            if kept is None:
+                rows.append([row[seg.text] for seg in segs])
+                continue
+            if len(kept.lengths) != len(segs):
+                raise ValueError(
+                    f"text features of {len(kept.lengths)} segments for a caption of {len(segs)} "
+                    f"({segs[0].text[:40]!r}...); write the features of this caption again"
+                )
+            rows.append(range(len(pieces), len(pieces) + len(segs)))
+            pieces += kept.states.split(kept.lengths)
+        if states is None or len(pieces) > len(texts):
+            states = pad_sequence(pieces, batch_first=True)
+        return states, [len(piece) for piece in pieces], rows
+
 
 def _token_plan(
-    segs: list[Segment], row: dict[str, int], lengths: list[int]
+    segs: list[Segment], rows: Sequence[int], lengths: list[int]
 ) -> list[tuple[int, int, int, float, float]]:
     """For each token: row and position of its state, its track, its interval."""
     return [
-        (row[seg.text], position, seg.track, seg.start, seg.end)
-        for seg in segs
-        for position in range(lengths[row[seg.text]])
+        (row, position, seg.track, seg.start, seg.end)
+        for row, seg in zip(rows, segs, strict=True)
+        for position in range(lengths[row])
     ]

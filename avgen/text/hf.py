@@ -1,44 +1,64 @@
 """Text encoders of Hugging Face transformers (T5, Qwen and others) behind the same base class."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from avgen import checkpoint
 from avgen.text.base import TextEncoder
 
 
 class HuggingFaceTextEncoder(TextEncoder):
     """A frozen pretrained encoder with a trained projection.
 
+    The pretrained part is no part of the module's state: weights that are saved hold the projection, and name
+    the encoder by its hash.
+
     Args:
-        name: Local folder or hub id that ``AutoModel.from_pretrained`` reads.
+        model: Local folder or hub id that ``AutoModel.from_pretrained`` reads.
         width: Width of a text token after the projection.
         max_length: Tokens kept of one segment; longer segments are refused.
+        identity: SHA-256 that the pretrained weights must have, see `identity`; None: any.
+
+    Raises:
+        ValueError: There is no such model, or its weights are others.
     """
 
-    def __init__(self, name: str, width: int, max_length: int = 512) -> None:
-        from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
-
+    def __init__(
+        self, model: str, width: int, max_length: int = 512, identity: str | None = None
+    ) -> None:
         super().__init__(width)
-        config = AutoConfig.from_pretrained(name)
-        loader: Any = T5EncoderModel if config.model_type in ("t5", "umt5", "mt5") else AutoModel
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
-        if self.tokenizer.pad_token is None:
-            self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.encoder: Any = loader.from_pretrained(name).requires_grad_(False).eval()
-        self.project = nn.Linear(config.hidden_size, width)
+        self.tokenizer, pretrained = _load(model)
+        self._pretrained: tuple[Any] = (pretrained,)  # in a tuple, no submodule: see `_apply`
+        self.projection = nn.Linear(pretrained.config.hidden_size, width)
         self.max_length = max_length
+        self._identity = checkpoint.digest(pretrained.state_dict())
+        if identity is not None and identity != self._identity:
+            raise ValueError(
+                f"text encoder {model}: its weights are {self._identity[:12]}, but {identity[:12]} are needed; "
+                "give the folder of the encoder that the network was trained with"
+            )
 
-    def train(self, mode: bool = True) -> "HuggingFaceTextEncoder":
-        """The pretrained part always stays in evaluation mode."""
-        super().train(mode)
-        self.encoder.eval()
-        return self
+    @property
+    def pretrained(self) -> Any:
+        """The frozen model."""
+        return self._pretrained[0]
 
-    def encode(self, texts: list[str]) -> tuple[Float[Tensor, "g l d"], list[int]]:
-        """States of each text, one per token of its tokenizer.
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the pretrained weights as they were loaded."""
+        return self._identity
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """What moves the module moves the frozen model too."""
+        self.pretrained._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def encode(self, texts: list[str]) -> tuple[Float[Tensor, "g l e"], list[int]]:
+        """Hidden states of each text, one per token of its tokenizer.
 
         Raises:
             ValueError: A text has more than ``max_length`` tokens.
@@ -51,9 +71,32 @@ class HuggingFaceTextEncoder(TextEncoder):
                 f"text of {max(lengths)} tokens ({worst[:40]!r}...) is longer than max_length={self.max_length}; "
                 "shorten it or raise max_length"
             )
-        device = self.project.weight.device
+        device = self.projection.weight.device
         with torch.no_grad():
-            states = self.encoder(
+            states = self.pretrained(
                 **{k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
             ).last_hidden_state
-        return self.project(states.to(self.project.weight.dtype)), lengths
+        return states, lengths
+
+    def project(self, states: Float[Tensor, "g l e"]) -> Float[Tensor, "g l d"]:
+        """The trained projection."""
+        return self.projection(states.to(self.projection.weight.dtype))
+
+
+def _load(model: str) -> tuple[Any, Any]:
+    """Tokenizer and frozen encoder."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
+
+    try:
+        config = AutoConfig.from_pretrained(model)
+        loader: Any = T5EncoderModel if config.model_type in ("t5", "umt5", "mt5") else AutoModel
+        tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        pretrained = loader.from_pretrained(model)
+    except OSError as error:
+        raise ValueError(
+            f"text encoder {model}: cannot be loaded ({str(error).splitlines()[0]}); "
+            "give a local folder, or a hub id where the hub can be reached"
+        ) from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, pretrained.requires_grad_(False).eval()

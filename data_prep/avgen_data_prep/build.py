@@ -150,7 +150,7 @@ def _check_folder(out: Path, info: DatasetInfo, jobs: list[Job]) -> None:
     if not (out / INFO).is_file():
         return
     old = read_info(out, check_shards=False)  # missing shards are what is about to be made
-    for name in ("video_codec", "audio_codec", "latent_dtype", "settings"):
+    for name in ("video_codec", "audio_codec", "text_encoder", "latent_dtype", "settings"):
         if getattr(old, name) != getattr(info, name):
             raise DatasetError(
                 f"{out}: holds a dataset with another {name.replace('_', ' ')} "

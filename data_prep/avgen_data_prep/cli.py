@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from avgen_data_prep import cli_datasets, cli_pipeline
-from avgen_data_prep.cli_console import console, progress_bar, say
+from avgen_data_prep.cli_console import console
+from avgen_data_prep.cli_pipeline import add_text_options, write_dataset
 
 if TYPE_CHECKING:
-    from avgen_data_prep.build import Source
     from avgen_data_prep.encode import Weights
 
 
@@ -62,6 +62,7 @@ def _add_common(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
     parser.add_argument("--weights", type=Path, help="folder of codec weights (those of avgen)")
     parser.add_argument("--video-vae", type=Path, help="file of the video codec")
     parser.add_argument("--audio-codec", type=Path, help="file of the audio codec")
+    add_text_options(parser)
     parser.add_argument(
         "--workers", type=int, default=0, help="processes; 0 works in this one (%(default)s)"
     )
@@ -89,7 +90,7 @@ def _worlds(options: argparse.Namespace) -> int:
         weights=None if options.no_encode else _weights(options),
         shard_size=options.shard_size,
     )
-    return _build(options, source)
+    return write_dataset(options, source, sum(len(job.items) for job in source.jobs()))
 
 
 def _encode(options: argparse.Namespace) -> int:
@@ -101,20 +102,4 @@ def _encode(options: argparse.Namespace) -> int:
         keep_media=options.media,
         latent_dtype=options.latent_dtype,
     )
-    return _build(options, source)
-
-
-def _build(options: argparse.Namespace, source: "Source") -> int:
-    from avgen_data_prep.build import build
-
-    total, done = sum(len(job.items) for job in source.jobs()), 0
-    with progress_bar(f"writing {options.out.name}", "clips") as progress:
-
-        def advance(number: int) -> None:
-            nonlocal done
-            done += number
-            progress(done, total)
-
-        info, _ = build(options.out, source, workers=options.workers, progress=advance)
-    say(f"{options.out}: {info.num_examples} clips in {len(info.shards)} shards")
-    return 0
+    return write_dataset(options, source, sum(len(job.items) for job in source.jobs()))

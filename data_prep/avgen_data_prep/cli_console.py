@@ -40,6 +40,20 @@ def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], N
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+@contextmanager
+def counting_bar(description: str, unit: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of ``total``; what it gives is called with how many more are done."""
+    done = 0
+    with progress_bar(description, unit) as progress:
+
+        def advance(number: int) -> None:
+            nonlocal done
+            done += number
+            progress(done, total)
+
+        yield advance
+
+
 def say(text: str) -> None:
     """Print a line that may hold paths."""
     console.print(Text(text), highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from avgen_data_prep.cli_console import console, progress_bar, say
+from avgen_data_prep.cli_console import console, counting_bar, say
 
 FORMATS = ("huggingface", "webdataset", "ltx-csv", "ltx-jsonl", "folder")
 
@@ -70,14 +70,8 @@ def _import(options: argparse.Namespace) -> int:
     from avgen_data_prep.formats import ImportSource, import_dataset
 
     source = ImportSource(LAYOUTS[options.format], options.place)
-    total, done = len(source.scanned[0]), 0
-    with progress_bar(f"writing {options.out.name}", "clips") as progress:
-
-        def advance(number: int) -> None:
-            nonlocal done
-            done += number
-            progress(done, total)
-
+    total = len(source.scanned[0])
+    with counting_bar(f"writing {options.out.name}", "clips", total) as advance:
         info, records = import_dataset(
             source.layout, options.place, options.out, workers=options.workers, progress=advance
         )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from avgen_data_prep.cli_console import console, progress_bar, say
+from avgen_data_prep.cli_console import console, counting_bar, progress_bar, say
 
 if TYPE_CHECKING:
+    from avgen_data_prep.build import Source
     from avgen_data_prep.pipeline.executors import Executor
     from avgen_data_prep.pipeline.runner import Run
 
@@ -72,7 +73,15 @@ def add_pack_options(parser: argparse.ArgumentParser) -> None:
     add("--no-media", action="store_true", help="leave the clips' MP4 files out")
     add("--weights", type=Path, help="folder of codec weights (those of avgen)")
     add_latent_dtype(parser)
+    add_text_options(parser)
     add("--sample-rate", type=int, default=16_000, help="Hz, where no codec says (%(default)s)")
+
+
+def add_text_options(parser: argparse.ArgumentParser) -> None:
+    """The options of text features."""
+    add = parser.add_argument
+    add("--text-encoder", metavar="MODEL", help="also store the states of this frozen text encoder")
+    add("--text-length", type=int, default=512, help="tokens of a segment at most (%(default)s)")
 
 
 def add_latent_dtype(parser: argparse.ArgumentParser) -> None:
@@ -91,11 +100,11 @@ def _run(options: argparse.Namespace) -> int:
 def _ingest(options: argparse.Namespace) -> int:
     folder = options.out / WORK
     status = _execute(_make_run(options, folder), options)
-    return status or _write_dataset(options, folder, options.workers)
+    return status or _write_clips(options, folder)
 
 
 def _pack(options: argparse.Namespace) -> int:
-    return _write_dataset(options, options.folder, options.workers)
+    return _write_clips(options, options.folder)
 
 
 def _make_run(options: argparse.Namespace, folder: Path) -> "Run":
@@ -160,8 +169,7 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_dataset(options: argparse.Namespace, folder: Path, workers: int) -> int:
-    from avgen_data_prep.build import build
+def _write_clips(options: argparse.Namespace, folder: Path) -> int:
     from avgen_data_prep.encode import Weights
     from avgen_data_prep.pipeline.pack import PackSource
 
@@ -174,14 +182,17 @@ def _write_dataset(options: argparse.Namespace, folder: Path, workers: int) -> i
         latent_dtype=options.latent_dtype,
         sample_rate=options.sample_rate,
     )
-    total, done = len(source.rows), 0
-    with progress_bar(f"writing {options.out.name}", "clips") as progress:
+    return write_dataset(options, source, len(source.rows))
 
-        def advance(number: int) -> None:
-            nonlocal done
-            done += number
-            progress(done, total)
 
-        info, _ = build(options.out, source, workers=workers, progress=advance)
+def write_dataset(options: argparse.Namespace, source: "Source", total: int) -> int:
+    """Make ``options.out`` of a source's ``total`` clips; the exit status."""
+    from avgen_data_prep.build import build
+    from avgen_data_prep.text_states import WithText
+
+    if options.text_encoder:
+        source = WithText(source, options.text_encoder, options.text_length)
+    with counting_bar(f"writing {options.out.name}", "clips", total) as advance:
+        info, _ = build(options.out, source, workers=options.workers, progress=advance)
     say(f"{options.out}: {info.num_examples} clips in {len(info.shards)} shards")
     return 0

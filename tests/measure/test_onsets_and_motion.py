@@ -2,9 +2,16 @@ import numpy as np
 import pytest
 from avgen_eval.events import score_events
 from eval_media import FPS, RATE, bouncing, flashes, knocks
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, zoom
 
-from avgen.measure.flow import measure_flow, optical_flow, reduce_frames, steady_flow, warp
+from avgen.measure.flow import (
+    _stretch,
+    measure_flow,
+    optical_flow,
+    reduce_frames,
+    steady_flow,
+    warp,
+)
 from avgen.measure.motion import measure_motion, picture_impacts
 from avgen.measure.onsets import onset_strength, onset_train, sound_onsets
 
@@ -144,3 +151,17 @@ def test_only_a_change_that_pixels_share_is_taken_for_brightness() -> None:
     assert np.array_equal(steady_flow(moving), optical_flow(moving))
     fading = texture[:, :64] + 0.02 * np.arange(6, dtype=np.float32)[:, None, None]
     assert np.abs(steady_flow(fading)).max() < 1e-3 < np.abs(optical_flow(fading)).max()
+
+
+@pytest.mark.parametrize(("old", "new"), [(8, 16), (8, 17), (9, 16), (1, 2), (5, 5), (16, 9)])
+@pytest.mark.parametrize("axis", [2, 3])
+def test_fields_are_stretched_as_scipy_zooms(old: int, new: int, axis: int) -> None:
+    shape = [3, 2, 6, 6]
+    shape[axis] = old
+    values = np.random.default_rng(old * new).normal(size=shape).astype(np.float32)
+    factors = [1.0] * 4
+    factors[axis] = new / old
+    expected = zoom(values, factors, order=1, mode="nearest", grid_mode=True)
+    stretched = _stretch(values, new, axis)
+    assert stretched.shape == expected.shape
+    np.testing.assert_allclose(stretched, expected, atol=1e-5)

@@ -2,6 +2,9 @@ import pytest
 import torch
 
 from avgen.caption import Event, TimedCaption
+from avgen.data.text_features import encode_captions
+from avgen.model.bundle import Network
+from avgen.model.config import preset
 from avgen.text.base import segments
 from avgen.text.byte_encoder import ByteTextEncoder, pieces
 from avgen.text.hf import HuggingFaceTextEncoder
@@ -75,27 +78,6 @@ def test_text_that_is_too_long_is_refused_not_cut():
         encoder([caption("this text has more than twenty bytes")])
 
 
-@pytest.fixture(scope="module")
-def tiny_t5(tmp_path_factory) -> str:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
-
-    folder = tmp_path_factory.mktemp("t5")
-    vocabulary = {
-        word: i
-        for i, word in enumerate(["<pad>", "<unk>", "a", "red", "ball", "hits", "the", "floor"])
-    }
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = T5Config(vocab_size=8, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    T5EncoderModel(config).save_pretrained(folder)
-    return str(folder)
-
-
 @torch.inference_mode()
 def test_hugging_face_encoder_from_a_local_folder(tiny_t5):
     encoder = HuggingFaceTextEncoder(tiny_t5, 24)
@@ -109,10 +91,61 @@ def test_hugging_face_encoder_from_a_local_folder(tiny_t5):
 
 def test_hugging_face_encoder_stays_frozen(tiny_t5):
     encoder = HuggingFaceTextEncoder(tiny_t5, 24, max_length=4).train()
-    assert not encoder.encoder.training
-    assert not any(parameter.requires_grad for parameter in encoder.encoder.parameters())
+    assert not encoder.pretrained.training
+    assert not any(parameter.requires_grad for parameter in encoder.pretrained.parameters())
     with pytest.raises(ValueError, match="max_length=4"):
         encoder([caption("a red ball hits the floor")])
+
+
+@torch.inference_mode()
+def test_kept_states_give_the_tokens_that_the_captions_give(tiny_t5):
+    encoder = HuggingFaceTextEncoder(tiny_t5, 24)
+    captions = [caption("a red ball", HIT), caption("the floor"), caption("a ball", HIT, THUD)]
+    kept = encode_captions(encoder.encode, captions)
+    expected = encoder(captions)
+    for features in (kept, (kept[0], None, kept[2])):
+        found = encoder(captions, features)
+        assert torch.equal(found.mask, expected.mask)
+        assert torch.equal(found.interval, expected.interval)
+        torch.testing.assert_close(found.states, expected.states, atol=1e-5, rtol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"text features of 1 segments for a caption of 2 \('a red"
+    ):
+        encoder(captions, (kept[1], kept[1], kept[2]))
+
+
+def test_what_is_saved_is_the_projection_and_the_name_of_the_encoder(tiny_t5, tmp_path):
+    text = {"name": "huggingface", "model": tiny_t5}
+    network = Network(preset("tiny", video_channels=4, audio_channels=4), text)
+    names = [n for n in network.state_dict() if n.startswith("text_encoder.")]
+    assert sorted(n.split(".", 1)[1] for n in names) == [
+        "projection.bias", "projection.weight", "track_embedding.weight",
+    ]  # fmt: skip
+    network.save(tmp_path / "joint.safetensors")
+    again = Network.from_file(tmp_path / "joint.safetensors")
+    assert again.text_encoder.identity == network.text_encoder.identity
+    with torch.inference_mode():
+        states = [n.text_encoder([caption("a red ball")]).states for n in (network, again)]
+    assert torch.equal(*states)
+    pretrained = again.text_encoder.pretrained
+    with torch.no_grad():
+        next(pretrained.parameters()).add_(1)
+    pretrained.save_pretrained(tiny_t5)
+    with pytest.raises(ValueError, match=r"its weights are \w{12}, but \w{12} are needed"):
+        Network.from_file(tmp_path / "joint.safetensors")
+
+
+def test_the_frozen_encoder_moves_with_the_module(tiny_t5):
+    encoder = HuggingFaceTextEncoder(tiny_t5, 24).to(torch.float64)
+    assert {p.dtype for p in encoder.pretrained.parameters()} == {torch.float64}
+    assert encoder([caption("a red ball")]).states.dtype == torch.float64
+
+
+def test_an_encoder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"text encoder .*nowhere: cannot be loaded .*give a local"
+    ):
+        HuggingFaceTextEncoder(str(tmp_path / "nowhere"), 24)
 
 
 def test_text_is_cut_into_words_numbers_and_signs():

@@ -1,5 +1,7 @@
 """A worker process: source rows on standard input, outcomes on standard output, a line each.
 
+The first line in are the settings, the first line out is empty: ready.
+
 Libraries that print cannot disturb the answers: they are given standard error instead.
 """
 
@@ -18,17 +20,12 @@ def main() -> None:
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin, lines), daemon=True).start()
 
-    from avgen_data_prep.pipeline.process import Processor, Settings, outcome_json
-    from avgen_data_prep.pipeline.spec import PipelineError
+    from avgen_data_prep.pipeline.process import Processor, Settings, answer_of
 
-    try:
-        process = Processor(Settings(**json.loads(lines.get())))
-        while True:
-            answers.write(outcome_json(process(json.loads(lines.get()))) + "\n")
-    except PipelineError as error:
-        answers.write(json.dumps({"stop": str(error)}) + "\n")
-        answers.flush()
-        lines.get()  # until the parent closes the pipe
+    process = Processor(Settings(**json.loads(lines.get())))
+    answers.write("\n")  # ready: from here on time counts
+    while True:
+        answers.write(answer_of(process, json.loads(lines.get())) + "\n")
 
 
 def _listen(stream: TextIO, lines: "queue.Queue[str]") -> None:

@@ -6,15 +6,11 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, get_args
 
-from avgen_data_prep.pipeline.process import Outcome, Processor, Settings
+from avgen_data_prep.pipeline.process import Outcome, Processor, Settings, answer_of, read_answer
 from avgen_data_prep.pipeline.sandbox import Sandbox
 from avgen_data_prep.pipeline.spec import PipelineError
 from avgen_data_prep.pipeline.stage import Row
-
-Name = Literal["inprocess", "process", "ray"]
-NAMES = get_args(Name)
 
 
 class Executor(ABC):
@@ -132,10 +128,7 @@ class Ray(Executor):
             num_cpus=1,
         )
         for row in data.iter_rows():
-            answer: dict[str, Any] = json.loads(row["outcome"])
-            if "stop" in answer:
-                raise PipelineError(answer["stop"])
-            yield Outcome(**answer)
+            yield read_answer(row["answer"])
 
 
 class _RayWorker:
@@ -143,8 +136,4 @@ class _RayWorker:
         self.box = Sandbox(settings, timeout)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        try:
-            answer = vars(self.box(json.loads(row["source"])))
-        except PipelineError as error:
-            answer = {"stop": str(error)}
-        return {"outcome": json.dumps(answer)}
+        return {"answer": answer_of(self.box, json.loads(row["source"]))}

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from avgen_data_prep.pipeline.stage import Measure, Row, StageError
 from avgen_data_prep.pipeline.work import Work
 
 SOURCE = ""
+_STOP = "stop"
 _SAVE_SECONDS = 30.0
 
 
@@ -230,6 +231,21 @@ def reason_of(error: Exception) -> str:
     return str(error) if isinstance(error, StageError | ValueError) else repr(error)
 
 
-def outcome_json(outcome: Outcome) -> str:
-    """An outcome as one line."""
-    return json.dumps(vars(outcome), sort_keys=True)
+def answer_of(process: Callable[[Row], Outcome], source: Row) -> str:
+    """What a worker answers, as one line: an outcome, or why the run as a whole cannot go on."""
+    try:
+        return json.dumps(vars(process(source)), sort_keys=True)
+    except PipelineError as error:
+        return json.dumps({_STOP: str(error)})
+
+
+def read_answer(line: str | bytes) -> Outcome:
+    """The outcome that a worker has answered.
+
+    Raises:
+        PipelineError: The run as a whole cannot go on.
+    """
+    answer = json.loads(line)
+    if _STOP in answer:
+        raise PipelineError(answer[_STOP])
+    return Outcome(**answer)

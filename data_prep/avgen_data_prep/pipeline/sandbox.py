@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import select
 import signal
@@ -12,12 +13,22 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from avgen_data_prep.pipeline.process import Outcome, Processor, Settings
+from avgen_data_prep.pipeline.process import Outcome, Processor, Settings, read_answer
 from avgen_data_prep.pipeline.spec import PipelineError
 from avgen_data_prep.pipeline.stage import Row
 
 _ATTEMPTS = 2
+_START = 600.0
 _TOLD = 300
+_log = logging.getLogger(__name__)
+
+
+class _TimeUpError(Exception):
+    """A source has not been answered in its time."""
+
+
+class _DiedError(Exception):
+    """A source has taken its process down."""
 
 
 class Sandbox:
@@ -42,14 +53,13 @@ class Sandbox:
         """
         reason = ""
         for _ in range(_ATTEMPTS):
-            answer = self._ask(source)
-            if isinstance(answer, dict):
-                if "stop" in answer:
-                    raise PipelineError(answer["stop"])
-                return Outcome(**answer)
-            reason = answer
-            if reason.startswith("took"):
+            try:
+                return read_answer(self._ask(source))
+            except _TimeUpError as error:
+                reason = str(error)
                 break
+            except _DiedError as error:
+                reason = str(error)
         return Processor(self.settings).reject(source, reason)
 
     def close(self) -> None:
@@ -72,44 +82,62 @@ class Sandbox:
                     pipe.close()  # type: ignore[union-attr]
         self._child = None
 
-    def _ask(self, source: Row) -> dict[str, Any] | str:
-        """The answer, or why there is none."""
+    def _ask(self, source: Row) -> bytes:
+        """The answer; raises _TimeUpError or _DiedError where there is none."""
         child = self._started()
         try:
             _send(child, source)
             line = _line(child, self.timeout)
         except TimeoutError:
             self.end()
-            return f"took longer than {self.timeout:g} s; raise --timeout, or leave it out"
+            raise _TimeUpError(
+                f"took longer than {self.timeout:g} s; raise --timeout, or leave it out"
+            ) from None
         except OSError:
             line = b""
-        if line:
-            return json.loads(line)
-        code = child.wait()
-        said = self._last_words()
-        self.end()
-        name = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return f"ends the process that works on it ({name}){said}"
+        if not line:
+            how, said = self._death()
+            # Not in the reason: it may differ from time to time, and a manifest must not.
+            _log.warning("%s: ends its process (%s): %s", source["source"], how, said)
+            raise _DiedError(f"ends the process that works on it ({how})")
+        return line
 
     def _started(self) -> "subprocess.Popen[bytes]":
-        if self._child is None or self._child.poll() is not None:
-            self.end()
-            self._errors.seek(0)
-            self._errors.truncate()
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "avgen_data_prep.pipeline.child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
+        """The process, ready for a source: starting it is not in a source's time."""
+        if self._child is not None and self._child.poll() is None:
+            return self._child
+        self.end()
+        self._errors.seek(0)
+        self._errors.truncate()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "avgen_data_prep.pipeline.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        try:
             _send(self._child, asdict(self.settings))
+            ready = _line(self._child, _START)
+        except TimeoutError:
+            self._child.kill()
+            ready = b""
+        except OSError:
+            ready = b""
+        if not ready:
+            how, said = self._death()
+            raise PipelineError(f"a worker process does not start ({how}): {said}")
         return self._child
 
-    def _last_words(self) -> str:
+    def _death(self) -> tuple[str, str]:
+        """How the process has ended, and its last words."""
+        assert self._child is not None
+        code = self._child.wait()
+        self.end()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1][:_TOLD]}" if lines else ""
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        return how, lines[-1][:_TOLD] if lines else "it said nothing"
 
 
 def _send(child: "subprocess.Popen[bytes]", value: Any) -> None:

@@ -59,10 +59,11 @@ def read_status(folder: Path, where: str = "") -> Status:
             row = status.stages.setdefault(failure["stage"], {"done": 0, "failed": 0, "left": 0})
             row["failed"] += 1
             status.reasons[failure["stage"], failure["reason"]] += 1
+        keys = {stage.name: pipeline.key(stage, source) for stage in pipeline.stages}
         names = [(SOURCE, of_sources), *((name, pipeline.of_clips) for name in part.clips)]
         for name, stages in names:
             for stage in stages:
-                if part.done.get(name, {}).get(stage.name) == pipeline.key(stage, source):
+                if part.done.get(name, {}).get(stage.name) == keys[stage.name]:
                     status.stages[stage.name]["done"] += 1
                 elif name not in part.failed and SOURCE not in part.failed:
                     status.stages[stage.name]["left"] += 1

@@ -36,6 +36,8 @@ ray.init(address=cluster.address, logging_level=logging.ERROR, log_to_driver=Fal
 assert len(ray.nodes()) == 2
 run = Run(sources=Path(sources), folder=Path(folder), pipeline=load(pipeline))
 run.execute(Ray(workers=2, timeout=3600))
+ray.shutdown()
+cluster.shutdown()
 """
 
 
@@ -77,20 +79,20 @@ def kill_and_resume(
     Raises:
         PipelineError: A run that was not killed ends with an error.
     """
-    whole, verdicts = _fresh(out / "kill-whole"), {}
+    whole, verdicts = fresh(out / "kill-whole"), {}
     undisturbed = _command(sources, whole, pipeline, "inprocess")
     work, start = _finish(undisturbed, whole), _finish([*undisturbed, "--dry-run"], whole)
     pace = _Pace(start, max(0.0, work - start), _done(whole))
     say(f"undisturbed: {work:.0f} s, of which {start:.0f} s to set to work")
     for executor in executors:
-        folder = _fresh(out / f"kill-{executor}")
+        folder = fresh(out / f"kill-{executor}")
         command = _command(sources, folder, pipeline, executor)
         points = _killed_runs(command, folder, kills, pace, random.Random(executor))
         _finish(command, folder)
         verdicts[executor] = differences(whole, folder)
         say(f"{executor}: killed with {points} sources done; {verdicts[executor]}")
     if two_nodes:
-        folder = _fresh(out / "two-nodes")
+        folder = fresh(out / "two-nodes")
         _finish([sys.executable, "-c", _TWO_NODES, str(sources), str(folder), pipeline], folder)
         verdicts["ray of two nodes"] = differences(whole, folder)
         say(f"ray of two nodes: {verdicts['ray of two nodes']}")
@@ -107,7 +109,8 @@ def differences(one: Path, other: Path) -> str:
     return f"{', '.join(wrong)} differ" if wrong else SAME
 
 
-def _fresh(folder: Path) -> Path:
+def fresh(folder: Path) -> Path:
+    """A folder that is not there (any more)."""
     if folder.exists():
         shutil.rmtree(folder)
     return folder

@@ -1,7 +1,6 @@
 """Weights that ship, trained on a corpus by the recipe that ships: killed, resumed, and held to a run that was not."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from safetensors.torch import load_file
 
 from avgen.checkpoint import MODEL_FILE
 from avgen_data_prep.pipeline.spec import PipelineError
+from avgen_data_prep.proof.kill import fresh
 
 DATASET = "dataset"
 _BATCH = 4
@@ -60,9 +60,9 @@ def train_and_resume(
     command = [sys.executable, "-m", "avgen.cli", "prep", "ingest", str(sources), str(data)]
     _run([*command, "--pipeline", "tiny", "--executor", "inprocess", "--no-media"])
     tell(f"dataset: {data}")
-    whole = _losses(_train(data, _fresh(out / "train-whole"), steps))
+    whole = _losses(_train(data, fresh(out / "train-whole"), steps))
     tell(f"undisturbed: {len(whole)} steps")
-    folder = _fresh(out / "train-killed")
+    folder = fresh(out / "train-killed")
     _train(data, folder, steps, kill_at=kill_at + 1)
     resumed = _losses(_train(data, folder, steps))
     tell(f"resumed at step {min(resumed)}")
@@ -127,12 +127,6 @@ def _run(command: list[str], kill_at: int = 0) -> list[str]:
 def _losses(lines: list[str]) -> dict[int, str]:
     told = (line.split() for line in lines if line.startswith(_MARK))
     return {int(step): loss for _, step, loss in told}
-
-
-def _fresh(folder: Path) -> Path:
-    if folder.exists():
-        shutil.rmtree(folder)
-    return folder
 
 
 def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -146,15 +146,28 @@ def test_failures_are_kept_until_asked_again(tmp_path: Path) -> None:
 def test_a_file_that_takes_its_process_down_takes_only_itself(tmp_path: Path, word: str) -> None:
     sources, out = make_sources(tmp_path / "in", 4), tmp_path / "out"
     (sources / "poison.mp4").write_text(f"{word} indeed")
-    execute(sources, out, Processes(workers=2, timeout=6 if word == "endless" else 60))
+    execute(sources, out, Processes(workers=2, timeout=3 if word == "endless" else 60))
     (told,) = [f for f in rows(out, FAILED) if f["source"] == "poison.mp4"]
     expected = {
         "deadly": r"ends the process that works on it (SIGSEGV)",
-        "endless": "took longer than 6 s; raise --timeout, or leave it out",
+        "endless": "took longer than 3 s; raise --timeout, or leave it out",
     }
     assert told["stage"] == "worker"
     assert told["reason"].startswith(expected[word])
     assert {c["source"] for c in rows(out)} == {f"{n:03d}.mp4" for n in range(4)}
+
+
+def test_a_worker_that_cannot_start_ends_the_run_and_rejects_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = make_sources(tmp_path / "in", 3)
+    monkeypatch.delenv("PYTHONPATH")
+    with pytest.raises(PipelineError, match=r"does not start \(exit status 1\).*text_stages"):
+        execute(sources, tmp_path / "out", Processes(workers=2, timeout=60))
+    monkeypatch.undo()
+    execute(sources, tmp_path / "out")
+    execute(sources, tmp_path / "other")
+    assert tables(tmp_path / "out") == tables(tmp_path / "other")
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+import torch
+from avgen_data_prep import cli
+
+from avgen.data.datamodule import LatentDataModule
+from avgen.data.schema import read_info
+from avgen.text.hf import HuggingFaceTextEncoder
+
+WORLDS = ["worlds", "--world", "bounce", "--count", "5", "--seconds", "0.52", "--shard-size", "2"]
+
+
+def make(out: Path, *more: str) -> int:
+    return cli.main([*WORLDS, str(out), *more])
+
+
+def test_a_dataset_keeps_the_states_that_its_encoder_gives(tmp_path: Path, tiny_t5: str) -> None:
+    assert make(tmp_path / "d", "--text-encoder", tiny_t5) == 0
+    encoder = HuggingFaceTextEncoder(tiny_t5, 24)
+    info = read_info(tmp_path / "d").text_encoder
+    assert (info.identity, info.width) == (encoder.identity, 16)
+    module = LatentDataModule(
+        [str(tmp_path / "d")],
+        batch_size=2,
+        text_features=True,
+        text_identity=encoder.identity,
+        val_fraction=0,
+    )
+    with torch.inference_mode():
+        for batch in module.train_dataloader():
+            kept, asked = encoder(batch.captions, batch.text), encoder(batch.captions)
+            torch.testing.assert_close(kept.states, asked.states, atol=2e-3, rtol=2e-3)
+            assert torch.equal(kept.interval, asked.interval)
+
+
+def test_workers_and_a_second_run_change_nothing(tmp_path: Path, tiny_t5: str) -> None:
+    make(tmp_path / "one", "--text-encoder", tiny_t5)
+    make(tmp_path / "two", "--text-encoder", tiny_t5, "--workers", "2")
+    first, second = (
+        {p.name: p.read_bytes() for p in (tmp_path / name).glob("*.tar")} for name in ("one", "two")
+    )
+    assert first == second
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "one").glob("*.tar")}
+    make(tmp_path / "one", "--text-encoder", tiny_t5)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_what_cannot_be_is_said(
+    tmp_path: Path, tiny_t5: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert make(tmp_path / "d") == 0
+    assert make(tmp_path / "d", "--text-encoder", tiny_t5) == 2
+    assert "holds a dataset with another text encoder" in capsys.readouterr().err
+    assert make(tmp_path / "e", "--text-encoder", tiny_t5, "--text-length", "3") == 2
+    assert "is longer than max_length=3" in capsys.readouterr().err
+    assert make(tmp_path / "e", "--text-encoder", str(tmp_path / "nowhere")) == 2
+    assert "nowhere: cannot be loaded" in capsys.readouterr().err
