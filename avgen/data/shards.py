@@ -112,9 +112,12 @@ class Example:
         )
 
 
-def split_hash(example_id: str) -> int:
-    """A 32-bit hash of an id; a split is a range of it, so adding data moves no example."""
-    return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:4], "big")
+def split_hash(origin: str) -> int:
+    """A 32-bit hash of what an example was cut from (else of its id); a split is a range of it.
+
+    So adding data moves no example, and clips of one source are on one side.
+    """
+    return int.from_bytes(hashlib.sha256(origin.encode()).digest()[:4], "big")
 
 
 def _members(example: Example, dtype: LatentDtype, loss: RoundingLoss) -> dict[str, bytes]:
@@ -174,7 +177,7 @@ def _append(
         "shard": shard,
         "fps_numerator": example.fps.numerator,
         "fps_denominator": example.fps.denominator,
-        "split_hash": split_hash(example.id),
+        "split_hash": split_hash(example.source_sha256 or example.id),
         "sha256": sha.hexdigest(),
     }
 

@@ -75,17 +75,20 @@ def picture_impacts(motion: Motion) -> list[float]:
     """Times in seconds of impacts and flashes, in order.
 
     Local maxima of the strength that exceed 1.4 times its median over the surrounding half second,
-    16% of the clip's largest value and 0.08 heights per second; at least 100 ms apart, the stronger
-    first; refined to the centre of gravity of the two largest neighbouring values.
+    and with what of them lies in the neighbouring frame 0.08 heights per second and 16% of the
+    largest event of the clip, so that it does not matter where between two frames an event falls; at
+    least 100 ms apart, the stronger first; refined to the centre of gravity of the two frames.
     """
     values, step = motion.strength.values, motion.strength.step
     if len(values) < 3:
         return []
     surround = median_filter(values, size=round(SURROUND / step) | 1, mode="reflect")
-    height = np.maximum(CONTRAST * surround, max(MIN_STRENGTH, MIN_SHARE * float(values.max())))
+    left, right = np.append(0.0, values[:-1]), np.append(values[1:], 0.0)
+    whole = values + np.abs(left - right)
+    wanted = (values >= CONTRAST * surround) & (whole >= max(MIN_STRENGTH, MIN_SHARE * whole.max()))
     kept: list[float] = []
     for index in np.argsort(-values, kind="stable").tolist():
-        if values[index] < height[index] or not _is_peak(values, index):
+        if not wanted[index] or not _is_peak(values, index):
             continue
         time = float(motion.strength.start + step * _centre(values, index))
         if all(abs(time - other) >= REFRACTORY for other in kept):

@@ -18,9 +18,10 @@ from typing import Any, TypedDict
 import torch
 
 from avgen.data.quantise import LatentDtype
-from avgen.data.schema import INFO, DatasetError, DatasetInfo, read_info
+from avgen.data.schema import INFO, DatasetError, DatasetInfo
 from avgen.data.shards import Example, finish, read_part, write_shard
 
+_UNFINISHED = "unfinished.json"
 Progress = Callable[[int], None]
 
 
@@ -110,6 +111,8 @@ def build(
         info, jobs = source.info(), source.jobs()
         _check_folder(out, info, jobs)
         todo = [job for job in jobs if read_part(out, job.shard, job.key) is None]
+        if todo and (out / INFO).is_file():
+            (out / INFO).replace(out / _UNFINISHED)  # incomplete until the last shard is there
         report = progress or (lambda _: None)
         report(sum(len(job.items) for job in jobs if job not in todo))
         for job in _run_all(out, source, todo, workers):
@@ -118,7 +121,9 @@ def build(
         records = [record for part in parts if part for record in part[1]]
         rows = sum(part[0].num_rows for part in parts if part)
         info = replace(info, counts=source.counts(rows, records))
-        return finish(out, [job.shard for job in jobs], info), records
+        finished = finish(out, [job.shard for job in jobs], info)
+        (out / _UNFINISHED).unlink(missing_ok=True)
+        return finished, records
 
 
 @contextmanager
@@ -147,9 +152,10 @@ def _check_folder(out: Path, info: DatasetInfo, jobs: list[Job]) -> None:
             f"{out}: already holds {surplus[0]}, beyond the {len(planned)} shards asked for; "
             "use another folder"
         )
-    if not (out / INFO).is_file():
+    found = [out / name for name in (INFO, _UNFINISHED) if (out / name).is_file()]
+    if not found:
         return
-    old = read_info(out, check_shards=False)  # missing shards are what is about to be made
+    old = DatasetInfo.from_dict(json.loads(found[0].read_bytes()), str(found[0]))
     for name in ("video_codec", "audio_codec", "text_encoder", "latent_dtype", "settings"):
         if getattr(old, name) != getattr(info, name):
             raise DatasetError(

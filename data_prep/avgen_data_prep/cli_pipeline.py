@@ -130,7 +130,7 @@ def _executor(options: argparse.Namespace) -> "Executor":
 def _show_plan(run: "Run") -> int:
     left = run.plan()
     table = Table("stage", "sources left", box=None)
-    for stage in run.pipeline.stages:
+    for stage in (*run.pipeline.of_sources, run.pipeline.split, *run.pipeline.of_clips):
         table.add_row(stage.name, str(left[stage.name]))
     console.print(table)
     return 0

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from avgen.caption import TimedCaption
-from avgen_data_prep.build import Record, fingerprint
+from avgen_data_prep.build import Record
 
 _MOVIES = "mp4 m4v mov mkv webm avi mpg mpeg ts mts m2ts 3gp flv ogv wmv"
 _SOUNDS = "wav flac mp3 m4a aac ogg opus"
@@ -42,6 +42,7 @@ class MediaFile:
         rights: Files that say under which rights it may be used, in the same form, nearest first:
             ``<stem>.rights.json`` or ``.yaml`` beside it, ``rights.yaml`` of its folder and of those
             above.
+        modified_ns: Time of its last change, read before its contents were.
     """
 
     name: str
@@ -49,11 +50,7 @@ class MediaFile:
     sha256: str
     sidecars: tuple[tuple[str, str], ...]
     rights: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def key(self) -> str:
-        """Changes whenever the clips made from the file would."""
-        return fingerprint(self.name, self.sha256, self.sidecars)
+    modified_ns: int = 0
 
     def row(self) -> dict[str, Any]:
         """The columns of `SCANNED`; files beside as JSON lists of (path from the folder, SHA-256)."""
@@ -63,11 +60,11 @@ class MediaFile:
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "MediaFile":
         """What `row` was made of."""
-        beside = (
+        sidecars, rights = (
             tuple((name, sha) for name, sha in json.loads(row[column]))
             for column in ("source_sidecars", "source_rights")
         )
-        return cls(row["source"], row["source_bytes"], row["source_sha256"], *beside)
+        return cls(row["source"], row["source_bytes"], row["source_sha256"], sidecars, rights)
 
 
 def scan(
@@ -97,19 +94,24 @@ def scan(
         found = [sidecar for sidecar in sidecars if sidecar is not None]
         rights = [place for place in _rights(path, folder) if place in present]
         used.update(found, rights)
-        name = str(path.relative_to(folder))
-        sha = (known or {}).get(stamp(path, folder)) or _sha256(path)
-        if sha in files and path.stat().st_size:
+        try:
+            name, size, modified_ns = stamp(path, folder)
+            sha = (known or {}).get((name, size, modified_ns)) or _sha256(path)
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror})"
+            records.append(
+                Record(file=str(path.relative_to(folder)), outcome="failed", reason=reason)
+            )
+            continue
+        if sha in files and size:
             reason = f"same contents as {files[sha].name}"
             records.append(Record(file=name, outcome="duplicate", reason=reason))
             continue
-        hashed = (
+        given, allowed = (
             tuple((str(side.relative_to(folder)), sha_of(side)) for side in sides)
             for sides in (found, rights)
         )
-        files[sha if path.stat().st_size else name] = MediaFile(
-            name, path.stat().st_size, sha, *hashed
-        )
+        files[sha if size else name] = MediaFile(name, size, sha, given, allowed, modified_ns)
     for path in paths:
         if path.suffix.lower() not in MEDIA:
             outcome = "sidecar" if path in used else "ignored"

@@ -269,3 +269,36 @@ def test_source_travels_to_workers(source: WorldSource) -> None:
     assert pickle.loads(pickle.dumps(source)).jobs() == source.jobs()
     encode = EncodeSource(folder=Path("x"), weights=Weights())
     assert pickle.loads(pickle.dumps(encode)) == encode
+
+
+class Reworded(WorldSource):
+    """The same worlds; the second half of them cannot be had."""
+
+    def jobs(self):
+        return [replace(job, key=job.key + "again") for job in super().jobs()]
+
+    def open(self):
+        make = super().open()
+
+        def stop(job, records):
+            if job.shard != "shard-00000.tar":
+                raise KeyboardInterrupt
+            yield from make(job, records)
+
+        return stop
+
+
+def test_a_dataset_that_is_being_made_again_is_not_taken_for_a_whole_one(
+    source: WorldSource, tmp_path: Path
+) -> None:
+    build(tmp_path, source)
+    changed = Reworded(**{name: getattr(source, name) for name in source.__dataclass_fields__})
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, changed)
+    with pytest.raises(DatasetError, match=r"holds no dataset\.json"):
+        read_info(tmp_path)
+    with pytest.raises(DatasetError, match="holds a dataset with another settings"):
+        build(tmp_path, replace(source, size=8))
+    build(tmp_path, source)
+    assert len(LatentDataset(tmp_path)) == 10
+    assert not (tmp_path / "unfinished.json").exists()

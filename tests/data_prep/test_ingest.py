@@ -20,7 +20,7 @@ from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.codecs.video_vae import VideoVAE
 from avgen.data.datamodule import LatentDataModule
 from avgen.data.dataset import LatentDataset, MediaDataset
-from avgen.data.schema import read_info
+from avgen.data.schema import DatasetError, read_info
 
 SECONDS, FRAMES, SIZE = 0.52, 13, 48
 
@@ -205,6 +205,25 @@ def test_latents_in_eight_bits(ingested: Path, tmp_path: Path, weights: Path) ->
         assert (a is None) == (b is None)
         if a is not None and b is not None:
             assert torch.allclose(a, b, atol=float(b.abs().max()) / 100)
+
+
+def test_a_dataset_without_media_is_not_taken_for_one_with_them(
+    ingested: Path, tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["pack", str(ingested / "prep"), str(tmp_path / "d"), "--weights", str(weights)]
+    assert cli.main([*words, "--no-media"]) == 0
+    assert cli.main(words) == 2
+    assert "holds a dataset with another settings" in capsys.readouterr().err
+    MediaDataset(ingested).media(0)
+    with pytest.raises(DatasetError, match="media"):
+        MediaDataset(tmp_path / "d").media(0)
+
+
+def test_clips_of_one_source_are_on_one_side_of_a_split(ingested: Path) -> None:
+    manifest = LatentDataset(ingested).manifest.to_pandas()
+    sides = manifest.groupby("source_sha256")["split_hash"].nunique()
+    assert sides.max() == 1
+    assert manifest["split_hash"].nunique() == len(sides) > 1
 
 
 def test_a_rerun_does_nothing_and_a_lost_shard_comes_back(odd_folder: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class ImportSource(Source):
 
     def info(self) -> DatasetInfo:
         """Settings; there are no latents yet."""
-        return DatasetInfo(settings={"kind": "import"})
+        return DatasetInfo(settings={"kind": "import", "place": self.place.name})
 
     def jobs(self) -> list[Job]:
         """Shards of neighbouring clips."""

@@ -1,6 +1,7 @@
 """What a run ends with: ``manifest.parquet`` of clips, and ``failed.parquet`` of all that is not in it."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,9 +10,8 @@ import pyarrow.parquet as pq
 
 from avgen.data.schema import atomic
 from avgen_data_prep.build import Record, fingerprint
-from avgen_data_prep.pipeline.ledger import LEDGER, Ledger, types_of
-from avgen_data_prep.pipeline.process import SOURCE
-from avgen_data_prep.pipeline.spec import Pipeline
+from avgen_data_prep.pipeline.ledger import LEDGER, Ledger, keys_of, types_of
+from avgen_data_prep.pipeline.spec import Pipeline, PipelineError
 from avgen_data_prep.pipeline.stage import Gather, Row
 from avgen_data_prep.scan import SCANNED
 
@@ -22,6 +22,7 @@ _FAILED_COLUMNS = pa.schema(
 )
 _CHUNK = 1024
 _KEY = b"avgen.key"
+_STAGES = b"avgen.stages"
 
 
 def write_manifest(
@@ -46,21 +47,40 @@ def write_manifest(
         for r in others
         if r["outcome"] not in ("sidecar", "ignored")
     ]
-    chunks = [pa.Table.from_pylist(c, schema=own) for c in _chunks(_rows(ledger, sources, failed))]
+    chunks = [
+        pa.Table.from_pylist(c, schema=own)
+        for c in _chunks(_rows(ledger, pipeline, sources, failed))
+    ]
     table = pa.concat_tables([own.empty_table(), *chunks]).sort_by("id").combine_chunks()
     for stage in pipeline.gathers:
         table = _gathered(folder, pipeline, stage, table)
-    _write(folder / MANIFEST, table.select(types.names))
+    keys = {_STAGES: json.dumps(pipeline.keys)}
+    _write(folder / MANIFEST, table.select(types.names).replace_schema_metadata(keys))
     rows = pa.Table.from_pylist(failed, schema=_FAILED_COLUMNS)
     order = [(name, "ascending") for name in ("source", "id", "stage", "reason")]
     _write(folder / FAILED, rows.sort_by(order))
     return table.num_rows, rows.num_rows
 
 
-def _rows(ledger: Ledger, sources: Sequence[Row], failed: list[Row]) -> Iterator[Row]:
+def stage_keys(folder: Path) -> dict[str, str]:
+    """Keys of the stages that the manifest of a run was made by.
+
+    Raises:
+        PipelineError: The folder holds no manifest.
+    """
+    try:
+        metadata = pq.read_schema(folder / MANIFEST).metadata or {}
+    except FileNotFoundError as error:
+        raise PipelineError(f"{folder}: holds no {MANIFEST}; give the folder of a run") from error
+    return json.loads(metadata.get(_STAGES, b"{}"))
+
+
+def _rows(
+    ledger: Ledger, pipeline: Pipeline, sources: Sequence[Row], failed: list[Row]
+) -> Iterator[Row]:
     """Clips that have not failed; the failures are appended to ``failed``."""
     for source in sources:
-        part = ledger.read(source["source_sha256"])
+        part = ledger.read(source["source_sha256"]).current(pipeline, keys_of(pipeline, source))
         for name, failure in part.failed.items():
             row = {
                 "source": source["source"],
@@ -68,8 +88,7 @@ def _rows(ledger: Ledger, sources: Sequence[Row], failed: list[Row]) -> Iterator
                 "reason": failure["reason"],
             }
             failed.append({**row, "id": name or None, "outcome": "failed"})
-        if SOURCE not in part.failed:
-            yield from ({**source, **part.source, **clip} for clip in part.good_clips())
+        yield from ({**source, **part.source, **clip} for clip in part.good_clips())
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -19,9 +19,9 @@ from avgen.data.shards import Example
 from avgen_data_prep.annotate import annotations
 from avgen_data_prep.build import Job, Record, Source, fingerprint
 from avgen_data_prep.encode import LatentEncoder, Weights
-from avgen_data_prep.pipeline.runner import PIPELINE
+from avgen_data_prep.pipeline.manifest import stage_keys
 from avgen_data_prep.pipeline.select import select
-from avgen_data_prep.pipeline.spec import PipelineError, load
+from avgen_data_prep.pipeline.spec import PipelineError
 from avgen_data_prep.pipeline.stage import Row
 from avgen_data_prep.pipeline.work import Work
 
@@ -79,6 +79,12 @@ class PackSource(Source):
             table = table.filter(pa.array(~read_exclusion(self.exclude).excluded(table)))
             if not table.num_rows:
                 raise PipelineError(f"{self.exclude}: every clip that passes is on this list")
+        bare = table["captions"].null_count
+        if bare:
+            raise PipelineError(
+                f"{self.run}: {bare} clips have no captions; run the whole pipeline, or give "
+                "--where 'captions is not null'"
+            )
         return annotations.replaced(self.run, table.to_pylist())
 
     @cached_property
@@ -95,7 +101,8 @@ class PackSource(Source):
             "kind": "run",
             "where": self.where,
             "excluded": self.exclude and read_exclusion(self.exclude).fingerprint,
-            "stages": load(self.run / PIPELINE).keys,
+            "stages": stage_keys(self.run),
+            "media": self.keep_media,
             "sample_rate": self._rate,
         }
         return DatasetInfo(

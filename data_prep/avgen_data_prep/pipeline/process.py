@@ -1,20 +1,32 @@
 """One source through the stages: what is done already is kept, what is not is done and noted."""
 
+import errno
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from avgen.media import MediaError
-from avgen_data_prep.pipeline.ledger import WORKER, Failure, Ledger
+from avgen_data_prep.pipeline.ledger import SOURCE, WORKER, Failure, Ledger, keys_of
 from avgen_data_prep.pipeline.spec import Pipeline, PipelineError, parse
 from avgen_data_prep.pipeline.stage import Measure, Row, StageError
 from avgen_data_prep.pipeline.work import Work
 
-SOURCE = ""
 _STOP = "stop"
+_OF_THE_MACHINE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ESTALE,
+    errno.ENOTCONN,
+}  # fmt: skip; EIO is also what FFmpeg says of damaged files
 _SAVE_SECONDS = 30.0
 
 
@@ -87,18 +99,14 @@ class Processor:
     def reject(self, source: Row, reason: str) -> Outcome:
         """Note a source that cannot be processed at all: it takes its process down, or never ends."""
         part = self.ledger.read(source["source_sha256"])
-        part.failed = {SOURCE: Failure(stage=WORKER, key=worker_key(self.pipeline), reason=reason)}
+        key = keys_of(self.pipeline, source)[WORKER]
+        part.failed = {SOURCE: Failure(stage=WORKER, key=key, reason=reason)}
         self.ledger.write(source["source_sha256"], part)
         return Outcome(source["source_sha256"], failed=1)
 
     def pending(self, source: Row) -> list[str]:
         """Names of the stages that a source still needs."""
         return _Visit(self, source).pending()
-
-
-def worker_key(pipeline: Pipeline) -> str:
-    """Key of the verdict that a source takes its process down: any other pipeline tries again."""
-    return "-".join(pipeline.keys.values())
 
 
 class _Visit:
@@ -111,18 +119,14 @@ class _Visit:
         self.part = self.ledger.read(source["source_sha256"])
         self.outcome = Outcome(source["source_sha256"])
         self.dirty, self.saved = False, time.monotonic()
-        self.keys = {stage.name: self.pipeline.key(stage, source) for stage in self.pipeline.stages}
-        self.keys[WORKER] = worker_key(self.pipeline)
-        if processor.retry_failed:
-            self._forget_failures(set(self.part.failed))
-        else:
-            stale = [
-                n for n, f in self.part.failed.items() if self.keys.get(f["stage"]) != f["key"]
-            ]
-            self._forget_failures(set(stale))
+        self.keys = keys_of(self.pipeline, source)
+        valid = {} if processor.retry_failed else self.part.current(self.pipeline, self.keys).failed
+        self._keep_failures(set(valid))
 
-    def _forget_failures(self, names: set[str]) -> None:
-        self.part.failed = {n: f for n, f in self.part.failed.items() if n not in names}
+    def _keep_failures(self, names: set[str]) -> None:
+        kept = {name: failure for name, failure in self.part.failed.items() if name in names}
+        self.dirty |= kept != self.part.failed
+        self.part.failed = kept
 
     def run(self) -> Outcome:
         if SOURCE not in self.part.failed and self._measured(
@@ -134,17 +138,17 @@ class _Visit:
                 if time.monotonic() - self.saved > _SAVE_SECONDS:
                     self._save()
         self._save()
-        good = sum(1 for _ in self.part.good_clips()) if SOURCE not in self.part.failed else 0
-        self.outcome.clips, self.outcome.failed = good, len(self.part.failed)
+        self.outcome.clips = sum(1 for _ in self.part.good_clips())
+        self.outcome.failed = len(self.part.failed)
         return self.outcome
 
     def pending(self) -> list[str]:
         if SOURCE in self.part.failed:
             return []
-        first = [*self.processor.of_sources, self.pipeline.split]
-        todo = [s.name for s in first if not self._is_done(SOURCE, s.name)]
-        if self.pipeline.split.name in todo or not self._files_are_there():
-            return todo + [s.name for s in self.processor.of_clips]
+        todo = [s.name for s in self.processor.of_sources if not self._is_done(SOURCE, s.name)]
+        split = self.pipeline.split.name
+        if not self._is_done(SOURCE, split) or not self._files_are_there():
+            return [*todo, split, *(s.name for s in self.processor.of_clips)]
         clips = [row["id"] for row in self.part.good_clips()]
         return todo + [
             stage.name
@@ -190,8 +194,9 @@ class _Visit:
             return []
         names = ("id", *stage.writes.names)
         self.part.clips = {clip["id"]: {n: clip.get(n) for n in names} for clip in clips}
+        self.part.types = pa.schema([])
         self.part.done = {SOURCE: self.part.done.get(SOURCE, {})}
-        self._forget_failures(set(self.part.failed) - {SOURCE})
+        self._keep_failures({SOURCE})
         self._note(SOURCE, stage.name)
         return list(self.part.clips)
 
@@ -215,8 +220,20 @@ class _Visit:
         self.dirty = True
 
     def _fail(self, name: str, stage: str, error: Exception) -> None:
+        self._blame_machine(stage, error)
         self.part.failed[name] = Failure(stage=stage, key=self.keys[stage], reason=reason_of(error))
         self.dirty = True
+
+    def _blame_machine(self, stage: str, error: BaseException | None) -> None:
+        """Raise where the machine is at fault: a full disk is no verdict about a file."""
+        where = f"{self.scanned['source']} in {stage}"
+        while error is not None:
+            if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+                told = os.strerror(error.errno)
+                raise PipelineError(f"{where}: {told}; put that right and run again") from error
+            error = error.__cause__
+        if not self.work.source(self.scanned).is_file():
+            raise PipelineError(f"{where}: the file is no longer there; run again")
 
     def _save(self) -> None:
         if self.dirty:

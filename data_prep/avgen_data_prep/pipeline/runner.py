@@ -14,7 +14,7 @@ from avgen_data_prep.pipeline.process import Outcome, Processor, Settings
 from avgen_data_prep.pipeline.sources import read_stamps, write_sources
 from avgen_data_prep.pipeline.spec import Pipeline, PipelineError
 from avgen_data_prep.pipeline.stage import Row
-from avgen_data_prep.scan import scan
+from avgen_data_prep.scan import MediaFile, scan
 
 PIPELINE = "pipeline.yaml"
 RATES = "rates.json"
@@ -57,8 +57,8 @@ class Run:
             only=self.only,
         )
 
-    def scan(self) -> tuple[list[Row], list[Record]]:
-        """Rows of the sources, and a record of every other file.
+    def scan(self) -> tuple[list[MediaFile], list[Record]]:
+        """The media files, and a record of every other file.
 
         Raises:
             PipelineError: There are no media files.
@@ -66,12 +66,16 @@ class Run:
         files, records = scan(self.sources, self.folder, read_stamps(self.folder))
         if not files:
             raise PipelineError(f"{self.sources}: holds no media files")
-        return [file.row() for file in files][: self.limit or None], records
+        return files, records
+
+    def _rows(self, files: Sequence[MediaFile]) -> list[Row]:
+        return [file.row() for file in files[: self.limit or None]]
 
     def plan(self) -> Counter[str]:
         """How many sources each stage is still needed for; nothing is written."""
         processor = Processor(self.settings)
-        return Counter(name for source in self.scan()[0] for name in processor.pending(source))
+        sources = self._rows(self.scan()[0])
+        return Counter(name for source in sources for name in processor.pending(source))
 
     def execute(
         self, executor: Executor, progress: Callable[[int, int], None] | None = None
@@ -88,8 +92,9 @@ class Run:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with folder_lock(self.folder):
-            sources, records = self.scan()
-            write_sources(self.folder, self.sources, sources)
+            files, records = self.scan()
+            sources = self._rows(files)
+            write_sources(self.folder, files, self.limit)
             with atomic(self.folder / PIPELINE) as temporary:
                 temporary.write_text(self.pipeline.to_yaml())
             report = Report()
@@ -124,7 +129,10 @@ class Run:
         rates = json.loads(path.read_text()) if path.is_file() else {}
         for outcome in outcomes:
             for stage, seconds in outcome.seconds.items():
-                entry = rates.setdefault(stage, {"rows": 0, "seconds": 0.0})
+                key = self.pipeline.keys[stage]
+                if rates.get(stage, {}).get("key") != key:  # other parameters are another stage
+                    rates[stage] = {"key": key, "rows": 0, "seconds": 0.0}
+                entry = rates[stage]
                 entry["rows"] += outcome.rows[stage]
                 entry["seconds"] += seconds
         with atomic(path) as temporary:

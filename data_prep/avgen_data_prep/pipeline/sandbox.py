@@ -91,7 +91,7 @@ class Sandbox:
         except TimeoutError:
             self.end()
             raise _TimeUpError(
-                f"took longer than {self.timeout:g} s; raise --timeout, or leave it out"
+                f"took longer than {self.timeout:g} s; raise --timeout and add --retry-failed, or leave it out"
             ) from None
         except OSError:
             line = b""

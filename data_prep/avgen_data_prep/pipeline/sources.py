@@ -8,15 +8,18 @@ import pyarrow.parquet as pq
 
 from avgen.data.schema import atomic
 from avgen_data_prep.pipeline.stage import Row
-from avgen_data_prep.scan import SCANNED, Hashes, stamp
+from avgen_data_prep.scan import SCANNED, Hashes, MediaFile
 
 SOURCES = "sources.parquet"
-_STAMPED = pa.schema([*SCANNED, ("modified_ns", pa.int64())])
+_STAMPED = pa.schema([*SCANNED, ("modified_ns", pa.int64()), ("in_run", pa.bool_())])
 
 
-def write_sources(folder: Path, sources: Path, rows: Sequence[Row]) -> None:
-    """Note the rows of a scan of ``sources``."""
-    stamped = [{**row, "modified_ns": stamp(sources / row["source"], sources)[2]} for row in rows]
+def write_sources(folder: Path, files: Sequence[MediaFile], limit: int) -> None:
+    """Note the files of a scan; the first ``limit`` of them (0: all) are those of the run."""
+    stamped = [
+        {**file.row(), "modified_ns": file.modified_ns, "in_run": not limit or number < limit}
+        for number, file in enumerate(files)
+    ]
     with atomic(folder / SOURCES) as temporary:
         pq.write_table(pa.Table.from_pylist(stamped, schema=_STAMPED), temporary)
 
@@ -24,7 +27,8 @@ def write_sources(folder: Path, sources: Path, rows: Sequence[Row]) -> None:
 def read_sources(folder: Path) -> list[Row]:
     """The rows that the last run of a folder was about; none where there was no run."""
     try:
-        return pq.ParquetFile(folder / SOURCES).read().select(SCANNED.names).to_pylist()
+        table = pq.ParquetFile(folder / SOURCES).read()
+        return table.filter(table["in_run"]).select(SCANNED.names).to_pylist()
     except (OSError, KeyError, pa.ArrowException):
         return []
 

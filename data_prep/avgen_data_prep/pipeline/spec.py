@@ -118,11 +118,26 @@ class Pipeline:
         return keys
 
     def key(self, stage: Stage, source: Row) -> str:
-        """Key of a stage's results for a source: with the scanned values that it reads."""
-        scanned = {name: source[name] for name in stage.reads if name in SCANNED.names}
+        """Key of a stage's results for a source: with the scanned values that it, or what it reads, reads."""
+        scanned = {
+            name: source[name] for name in SCANNED.names if name in self._scanned[stage.name]
+        }
         return (
             stage.key([self.keys[stage.name], str(scanned)]) if scanned else self.keys[stage.name]
         )
+
+    @cached_property
+    def _scanned(self) -> dict[str, set[str]]:
+        """Columns of the scan that each stage depends on."""
+        found: dict[str, set[str]] = {}
+        writer: dict[str, str] = {}
+        for stage in self.stages:
+            before = [found[writer[column]] for column in stage.reads if column in writer]
+            if self.stages.index(stage) > self.stages.index(self.split):
+                before.append(found[self.split.name])
+            found[stage.name] = set(SCANNED.names).intersection(stage.reads).union(*before)
+            writer |= dict.fromkeys(stage.writes.names, stage.name)
+        return found
 
     def needed_for(self, name: str) -> set[str]:
         """A stage, the one that cuts, and those whose columns they read.

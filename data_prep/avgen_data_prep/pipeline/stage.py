@@ -8,6 +8,7 @@ anything else is known of them. A `Measure` adds columns to each row, a `Gather`
 import dataclasses
 import hashlib
 import json
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ Row = dict[str, Any]
 
 class StageError(ValueError):
     """A row that a stage cannot use; the message says what is wrong, and becomes the row's reason."""
+
+
+def _typed(value: Any, to: Any) -> Any:
+    """A parameter as its type has it: 25 and 25.0 frames per second are the same."""
+    types = {to, *typing.get_args(to)}
+    return float(value) if type(value) is int and float in types and int not in types else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +62,9 @@ class Stage(ABC):
 
     def key(self, inputs: Sequence[str] = ()) -> str:
         """16 hex digits that name the results, given the keys of the stages it reads from."""
-        told = [self.name, self.version, self.parameters(), self.revision, list(inputs)]
+        types = {field.name: field.type for field in dataclasses.fields(self)}
+        parameters = {k: _typed(v, types.get(k)) for k, v in self.parameters().items()}
+        told = [self.name, self.version, parameters, self.revision, list(inputs)]
         text = json.dumps(told, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avgen_data_prep.pipeline.ledger import Ledger
+from avgen_data_prep.pipeline.ledger import SOURCE, Ledger, keys_of
 from avgen_data_prep.pipeline.manifest import FAILED, MANIFEST
-from avgen_data_prep.pipeline.process import SOURCE
 from avgen_data_prep.pipeline.runner import PIPELINE
 from avgen_data_prep.pipeline.select import select
 from avgen_data_prep.pipeline.sources import read_sources
@@ -54,12 +53,12 @@ def read_status(folder: Path, where: str = "") -> Status:
         status.stages[stage.name] = {"done": 0, "failed": 0, "left": 0}
     cut = clips = good = 0
     for source in sources:
-        part = ledger.read(source["source_sha256"])
+        keys = keys_of(pipeline, source)
+        part = ledger.read(source["source_sha256"]).current(pipeline, keys)
         for failure in part.failed.values():
             row = status.stages.setdefault(failure["stage"], {"done": 0, "failed": 0, "left": 0})
             row["failed"] += 1
             status.reasons[failure["stage"], failure["reason"]] += 1
-        keys = {stage.name: pipeline.key(stage, source) for stage in pipeline.stages}
         names = [(SOURCE, of_sources), *((name, pipeline.of_clips) for name in part.clips)]
         for name, stages in names:
             for stage in stages:
@@ -69,7 +68,11 @@ def read_status(folder: Path, where: str = "") -> Status:
                     status.stages[stage.name]["left"] += 1
         cut += bool(part.clips) and SOURCE not in part.failed
         clips += len(part.clips)
-        good += sum(1 for _ in part.good_clips())
+        last = [stage.name for stage in pipeline.of_clips]
+        good += sum(
+            all(part.done.get(clip["id"], {}).get(stage) == keys[stage] for stage in last)
+            for clip in part.good_clips()
+        )
     duplicates = _duplicates(folder, status)
     status.funnel = [
         ("media files", len(sources) + duplicates),

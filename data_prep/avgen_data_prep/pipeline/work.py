@@ -1,7 +1,6 @@
 """What stages are given besides rows: where files lie, and a clip's media, decoded once."""
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 
 from avgen import media
@@ -43,7 +42,3 @@ class Work:
         if self._decoded is None or self._decoded[0] != row["id"]:
             self._decoded = row["id"], media.read(self.clip_file(row["id"]))
         return self._decoded[1]
-
-    def rate(self, row: Row) -> Fraction:
-        """Frames per second of a clip row."""
-        return Fraction(row["fps_numerator"], row["fps_denominator"])

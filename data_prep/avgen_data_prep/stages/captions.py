@@ -75,6 +75,7 @@ class Captions(Measure):
     """
 
     name: ClassVar[str] = "captions"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = (
         "source_sidecars",
         "shot_us",
@@ -142,7 +143,8 @@ class Captions(Measure):
         try:
             return self._measure(row, work)
         except CaptionerUnavailableError as error:
-            raise PipelineError(f"captions: {error}") from error
+            place = f"clip {row['id']} of {row['source']}"
+            raise PipelineError(f"captions: {error} ({place})") from error
 
     def _measure(self, row: Row, work: Work) -> Row:
         given, origin, notes = given_captions(row, work)

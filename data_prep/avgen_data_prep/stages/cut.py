@@ -84,7 +84,7 @@ class Cut(Split):
     size: int | None = 256
     square: bool = False
     multiple: int = 16
-    min_confidence: float = 0.5
+    min_confidence: float = 0.65
     min_share: float = 0.7
     crf: float = 16
     preset: str = "fast"
@@ -172,9 +172,9 @@ class Cut(Split):
         name = clip_id(row["source_sha256"], start_us, start_us + duration_us, work.key)
         with refusing():
             clip = self._read(row, work, start_us, frames, rest["sound_shift_us"])
-            path = work.clip_file(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            media.write(path, clip, crf=self.crf, preset=self.preset)
+        path = work.clip_file(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        media.write(path, clip, crf=self.crf, preset=self.preset)
         seen = (0, 0, 0) if clip.frames is None else clip.frames.shape[:3]
         sound = np.zeros((0, 0)) if clip.waveform is None else clip.waveform
         return {

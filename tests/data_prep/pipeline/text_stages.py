@@ -99,6 +99,6 @@ class Rank(Gather):
     writes: ClassVar = pa.schema([("rank", pa.int64())])
 
     def gather(self, rows: list[Row]) -> list[Row]:
-        order = sorted(range(len(rows)), key=lambda i: (rows[i]["letters"], rows[i]["id"]))
+        order = sorted(range(len(rows)), key=lambda i: (rows[i]["letters"] or 0, rows[i]["id"]))
         places = {index: place for place, index in enumerate(order)}
         return [{"rank": places[index]} for index in range(len(rows))]
