@@ -116,6 +116,10 @@ def finetune(out: Path, weights: str, seconds: int) -> int:
     from avgen.ops.precision import computes_bfloat16
 
     minutes, rest = divmod(seconds, 60)
+    export = {
+        "class_path": "avgen.training.callbacks.ExportWeights",
+        "init_args": {"path": str(out / RUN / MODEL_FILE)},
+    }
     return avgen(
         [
             "train", "fit", "--config", "finetune",
@@ -124,7 +128,7 @@ def finetune(out: Path, weights: str, seconds: int) -> int:
             "--trainer.default_root_dir", str(out / RUN),
             "--trainer.precision", "bf16-mixed" if computes_bfloat16("cpu") else "32-true",
             "--trainer.max_time", f"00:00:{minutes:02}:{rest:02}",
-            "--trainer.callbacks.init_args.path", str(out / RUN / MODEL_FILE),
+            "--trainer.callbacks", json.dumps([export]),
         ]
     )  # fmt: skip
 

@@ -65,6 +65,7 @@ def quiet_known_warnings() -> None:
         ".*overridden `transfer_batch_to_device`.*",
     ):
         warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("default", message=".*no last checkpoint available.*")
 
 
 def _with_found_recipes(argv: list[str]) -> list[str]:

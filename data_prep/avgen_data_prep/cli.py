@@ -23,6 +23,12 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
         console.print("[bold red]error:[/]", Text(str(error)), highlight=False, soft_wrap=True)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        told = f"{error.filename}: {error.strerror}"
+        console.print("[bold red]error:[/]", Text(told), highlight=False, soft_wrap=True)
+        return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """The terminal of ``avgen prep``: progress bars and lines."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 console = Console(stderr=True)
+_LINE_SECONDS = 30.0
 
 
 class _Rate(ProgressColumn):
@@ -24,9 +26,28 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
+class _Lines:
+    """Progress as lines for a log."""
+
+    def __init__(self, description: str, unit: str):
+        self.description, self.unit = description, unit
+        self.said = -_LINE_SECONDS
+
+    def __call__(self, done: int, total: int) -> None:
+        if done >= total or time.monotonic() - self.said >= _LINE_SECONDS:
+            self.said = time.monotonic()
+            say(f"{self.description}: {done} of {total} {self.unit}")
+
+
 @contextmanager
 def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left; what it gives is called with the numbers done and of all."""
+    """A bar with rate and time left; what it gives is called with the numbers done and of all.
+
+    Where nobody watches (output to a file), a line at the start, the end and every half minute.
+    """
+    if not console.is_terminal:
+        yield _Lines(description, unit)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from avgen_data_prep.pipeline.runner import Run
 
 WORK = "prep"
+_SHOWN = 10
 
 
 def add_commands(commands: Any) -> None:
@@ -186,13 +187,17 @@ def _write_clips(options: argparse.Namespace, folder: Path) -> int:
 
 
 def write_dataset(options: argparse.Namespace, source: "Source", total: int) -> int:
-    """Make ``options.out`` of a source's ``total`` clips; the exit status."""
+    """Make ``options.out`` of a source's ``total`` clips; the exit status is 1 where none came out."""
     from avgen_data_prep.build import build
     from avgen_data_prep.text_states import WithText
 
     if options.text_encoder:
         source = WithText(source, options.text_encoder, options.text_length)
     with counting_bar(f"writing {options.out.name}", "clips", total) as advance:
-        info, _ = build(options.out, source, workers=options.workers, progress=advance)
+        info, records = build(options.out, source, workers=options.workers, progress=advance)
     say(f"{options.out}: {info.num_examples} clips in {len(info.shards)} shards")
-    return 0
+    if records:
+        say(f"{len(records)} were left out; the first are:")
+    for record in records[:_SHOWN]:
+        say(f"{record['file']}: {record['outcome']}: {record['reason']}")
+    return 0 if info.num_examples else 1

@@ -158,7 +158,7 @@ def test_the_filters_are_expressions_over_the_columns(tmp_path: Path):
     assert given
     for where in (*filters, *given):
         assert select(tmp_path, where).num_rows == 0
-    with pytest.raises(ValueError, match="columns are"):
+    with pytest.raises(ValueError, match="did you mean one of"):
         select(tmp_path, "no_such_column > 1")
 
 

@@ -142,13 +142,6 @@ class Captioner(ABC):
         """What decides the result; not where a server or a file lies."""
         return asdict(self)
 
-    def check(self) -> None:  # noqa: B027 - most have nothing to find out
-        """Find out before the first clip whether clips can be described at all.
-
-        Raises:
-            CaptionerUnavailableError: They cannot.
-        """
-
     @abstractmethod
     def describe(self, request: CaptionRequest) -> CaptionDraft:
         """Words for a clip.

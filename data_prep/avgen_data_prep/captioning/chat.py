@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from avgen_data_prep.captioning import canary
@@ -29,7 +29,8 @@ class ChatCaptioner(Captioner):
     """Asks a language model for words and links for the measured intervals.
 
     Before the first clip the model must count beeps (see `canary`), unless ``hears`` is off: then it
-    is shown pictures only, is not asked about sounds, and `TemplateCaptioner` says what they are.
+    is shown pictures only, is not asked about sounds nor believed to miss any, and
+    `TemplateCaptioner` says what they are.
 
     Attributes:
         model: Name of the model, as its server knows it.
@@ -42,11 +43,13 @@ class ChatCaptioner(Captioner):
         temperature: Of sampling.
         max_tokens: Of an answer; a cut answer is asked for once more with four times as many.
         timeout: Seconds to wait for an answer.
-        retries: Further attempts after a timeout, a full queue (429) or a server's error (5xx), each
-            after a longer pause.
+        retries: Further attempts after a failed connection, a timeout, a full queue (429) or a
+            server's error (5xx), each after a longer pause.
         canary_rounds: Times that the model must count right; each lets a deaf one pass in a quarter
             of cases.
     """
+
+    version: ClassVar[int] = 2
 
     model: str
     base_url: str = "http://localhost:8000/v1"
@@ -99,14 +102,10 @@ class ChatCaptioner(Captioner):
         names = [field.name for field in dataclasses.fields(Server)]
         return Server(**{name: getattr(self, name) for name in names})
 
-    def check(self) -> None:
-        """See `Captioner.check`: the server answers, and the model hears."""
-        if self.hears:
-            _passed(self)
-
     def describe(self, request: CaptionRequest) -> CaptionDraft:
         """See `Captioner.describe`."""
-        self.check()
+        if self.hears:
+            _passed(self)
         asked = request if self.hears else _seen_only(request)
         schema = answer_schema(asked, self.paraphrases)
         question = messages(
@@ -120,7 +119,9 @@ class ChatCaptioner(Captioner):
             self._answer(question, schema, seed=_seed(request.id)),
             prompt_sha256=prompt_sha256(question, schema),
         )
-        return draft if self.hears else draft.completed(TemplateCaptioner().describe(request))
+        if self.hears:
+            return draft
+        return replace(draft, absent=()).completed(TemplateCaptioner().describe(request))
 
     def _answer(
         self, question: list[dict[str, Any]], schema: dict[str, Any], seed: int

@@ -11,6 +11,9 @@ from avgen_data_prep.captioning.captioner import CaptionerError, CaptionerUnavai
 
 _MOST_BYTES = 8 << 20
 _SCHEMA_NAME = "answer"
+# These find fault with what was asked; any other failure meets whatever is asked next, too.
+_OF_THE_REQUEST = (400, 413, 422)
+_AGAIN = "then run again: what is done is kept"
 
 
 class TruncatedError(ValueError):
@@ -48,9 +51,10 @@ class Server:
 
         Raises:
             TruncatedError: The answer reached ``max_tokens``.
-            CaptionerError: The server failed on this question, or took too long.
-            CaptionerUnavailableError: It cannot be reached, refuses the key, or has no such model; or
-                the client is not installed.
+            CaptionerError: The server finds fault with this question (status 400, 413 or 422), or took
+                too long although it has answered another in this process.
+            CaptionerUnavailableError: It cannot be reached, answers with any other failure, or took too
+                long for its first answer; or the client is not installed.
         """
         openai = _library()
         shape = {"name": _SCHEMA_NAME, "strict": True, "schema": schema}
@@ -62,39 +66,22 @@ class Server:
             "temperature": self.temperature,
             "seed": seed,
         }
-        place = f"{self.model} at {self.base_url}"
         try:
-            return _read(self._body(question))
-        except openai.APITimeoutError:
-            raise CaptionerError(self._late()) from None
+            body = self._body(question)
+        except openai.APITimeoutError as error:
+            if isinstance(error.__cause__, _transport().ConnectTimeout):
+                raise self._unreachable(error) from None
+            raise self._late(f", {self.retries + 1} times" if self.retries else "") from None
         except openai.APIConnectionError as error:
-            raise CaptionerUnavailableError(
-                f"{place} cannot be reached ({error.__cause__ or error}); start the server or change "
-                "base_url, then run again: what is done is kept"
-            ) from None
-        except openai.RateLimitError as error:
-            raise CaptionerUnavailableError(
-                f"{place} accepts no more requests, after {self.retries} further attempts "
-                f"({_said(error)}); use fewer workers, or run again later: what is done is kept"
-            ) from None
-        except (
-            openai.AuthenticationError,
-            openai.PermissionDeniedError,
-            openai.NotFoundError,
-        ) as error:
-            raise CaptionerUnavailableError(
-                f"{place} refuses: {_said(error)}; check model, base_url and the key in the "
-                f"environment variable {self.api_key_variable}"
-            ) from None
+            raise self._unreachable(error) from None
         except openai.APIStatusError as error:
-            raise CaptionerError(
-                f"{self.model}: the server failed with status {error.status_code} ({_said(error)})"
-            ) from None
+            raise self._refused(error) from None
+        _ANSWERED.add(self)
+        return _read(body)
 
     def _body(self, question: dict[str, Any]) -> bytes:
         """The bytes of a response. Some servers send a byte now and then for ever: all of it has a limit."""
-        import httpx2
-
+        transport = _transport()
         client = _client(self.base_url, self.api_key_variable, self.timeout, self.retries)
         body = bytearray()
         with client.chat.completions.with_streaming_response.create(**question) as response:
@@ -103,20 +90,60 @@ class Server:
                 for chunk in response.iter_bytes():
                     body += chunk
                     if time.monotonic() > end:
-                        raise CaptionerError(self._late())
+                        raise self._late()
                     if len(body) > _MOST_BYTES:
                         raise CaptionerError(
                             f"{self.model}: the answer is longer than {_MOST_BYTES >> 20} MiB"
                         )
-            except httpx2.TimeoutException:
-                raise CaptionerError(self._late()) from None
-            except httpx2.TransportError as error:
-                raise CaptionerError(f"{self.model}: the answer broke off ({error})") from None
+            except transport.TimeoutException:
+                raise self._late() from None
+            except transport.TransportError as error:
+                raise CaptionerUnavailableError(
+                    f"{self._place}: the answer broke off ({error}); see that the server runs, {_AGAIN}"
+                ) from None
         return bytes(body)
 
-    def _late(self) -> str:
-        tried = f", {self.retries + 1} times" if self.retries else ""
-        return f"{self.model}: no whole answer within {self.timeout:g} s{tried}; raise timeout"
+    @property
+    def _place(self) -> str:
+        return f"{self.model} at {self.base_url}"
+
+    def _late(self, tried: str = "") -> ValueError:
+        """Of this clip where the server has answered before; else nothing shows that it ever does."""
+        problem = f"no whole answer within {self.timeout:g} s{tried}"
+        if self in _ANSWERED:
+            return CaptionerError(f"{self.model}: {problem}; raise timeout")
+        return CaptionerUnavailableError(
+            f"{self._place}: {problem}, nor any before; see that the server runs, or raise timeout, {_AGAIN}"
+        )
+
+    def _unreachable(self, error: Any) -> CaptionerUnavailableError:
+        return CaptionerUnavailableError(
+            f"{self._place} cannot be reached ({error.__cause__ or error}); start the server or change "
+            f"base_url, {_AGAIN}"
+        )
+
+    def _refused(self, error: Any) -> ValueError:
+        """What a failure status says: of the request, or of the server whatever it is asked."""
+        status, said = error.status_code, _said(error)
+        if status in _OF_THE_REQUEST:
+            return CaptionerError(
+                f"{self.model}: the server refuses the question with status {status} ({said})"
+            )
+        tried = f"after {self.retries} further attempts"
+        if status == 429:
+            told = f"accepts no more requests, {tried} ({said}); use fewer workers, or wait"
+        elif status >= 500:
+            told = f"failed with status {status}, {tried} ({said}); see what the server's log says"
+        else:
+            told = (
+                f"refuses with status {status}: {said}; check model, base_url and the key in the "
+                f"environment variable {self.api_key_variable}"
+            )
+        return CaptionerUnavailableError(f"{self._place} {told}, {_AGAIN}")
+
+
+# Servers that have given a whole answer to this process.
+_ANSWERED: set[Server] = set()
 
 
 def _library() -> Any:
@@ -127,6 +154,13 @@ def _library() -> Any:
             "openai is not installed; pip install 'avgen[captions]'"
         ) from None
     return openai
+
+
+def _transport() -> Any:
+    """What the client sends by."""
+    import httpx2
+
+    return httpx2
 
 
 @lru_cache(maxsize=8)

@@ -170,12 +170,14 @@ def _lasting(clip: Clip, duration_us: int) -> list[Span]:
     parts = np.split(heard, np.flatnonzero(np.diff(heard) > _GAP_STEPS) + 1)
     spans = [(int(p[0]) * _STEP_US, (int(p[-1]) + 1) * _STEP_US) for p in parts]
     return [
-        Span(
-            start, end, " ".join(f"lasting {measured.sound_words(clip, start, end)} sound".split())
-        )
+        Span(start, end, " ".join(f"lasting {_lasting_words(clip, start, end)} sound".split()))
         for start, end in spans
         if end - start >= _SHORTEST_SOUND_US
     ]
+
+
+def _lasting_words(clip: Clip, start_us: int, end_us: int) -> str:
+    return measured.sound_words(clip, start_us, end_us, lasting=True)
 
 
 def _inside(span: Span, others: Sequence[Span]) -> bool:

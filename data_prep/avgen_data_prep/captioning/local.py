@@ -10,7 +10,7 @@ import torch
 
 from avgen.clip import Clip
 from avgen.media.resample import fit_length, resample
-from avgen_data_prep.captioning import measured, parts, wording
+from avgen_data_prep.captioning import measured, wording
 from avgen_data_prep.captioning.captioner import (
     CaptionDraft,
     Captioner,
@@ -23,6 +23,7 @@ from avgen_data_prep.captioning.template import TemplateCaptioner, event_text
 from avgen_data_prep.pipeline.spec import PipelineError
 from avgen_data_prep.pretrained import load
 from avgen_data_prep.pretrained import revision as folder_revision
+from avgen_data_prep.stages.pictures import spread
 
 _QUESTIONS = {
     "short": "Describe this clip in one short sentence.",
@@ -79,10 +80,6 @@ class LocalCaptioner(Captioner):
         fields = dataclasses.asdict(self)
         return {name: fields[name] for name in ("num_frames", "max_new_tokens")}
 
-    def check(self) -> None:
-        """See `Captioner.check`: the model loads and can be asked."""
-        _load(self.folder, self.device)
-
     def describe(self, request: CaptionRequest) -> CaptionDraft:
         """See `Captioner.describe`."""
         fallback = TemplateCaptioner(paraphrases=0).describe(request)
@@ -137,8 +134,8 @@ class LocalCaptioner(Captioner):
         found: list[dict[str, Any]] = []
         frames = measured.pictures(clip, *span) if "picture" in senses else None
         if frames is not None:
-            shown = parts.spread(Clip(frames=frames, fps=clip.fps), self.num_frames)
-            found += [{"type": "image", "image": frame.transpose(2, 0, 1)} for _, frame in shown]
+            shown = frames[spread(len(frames), self.num_frames)]
+            found += [{"type": "image", "image": frame.transpose(2, 0, 1)} for frame in shown]
         waveform = measured.span(clip, *span) if "sound" in senses else None
         if waveform is not None:
             rate = processor.feature_extractor.sampling_rate

@@ -4,7 +4,7 @@ Shapes: F frames, H W pixels, C channels, S samples.
 """
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 from numpy import ndarray
 
 from avgen.clip import Clip
@@ -51,13 +51,17 @@ def pictures(clip: Clip, start_us: int, end_us: int) -> UInt8[ndarray, "f h w 3"
 
 def level_db(clip: Clip, start_us: int, end_us: int) -> float:
     """Loudest 20 ms of a stretch in dB of full scale (root mean square), at least -120."""
+    return float(_levels_db(clip, start_us, end_us).max())
+
+
+def _levels_db(clip: Clip, start_us: int, end_us: int) -> Float[ndarray, "n"]:
     waveform = span(clip, start_us, end_us)
     if waveform is None:
-        return _FLOOR_DB
+        return np.array([_FLOOR_DB])
     power = np.square(waveform, dtype=np.float64).mean(axis=0)
     size = max(1, min(len(power), round(clip.sample_rate * _STEP_SECONDS)))
     steps = np.add.reduceat(power, np.arange(0, len(power) - size + 1, size)) / size
-    return float(max(_FLOOR_DB, 10 * np.log10(steps.max() + 1e-12)))
+    return np.maximum(_FLOOR_DB, 10 * np.log10(steps + 1e-12))
 
 
 def change(clip: Clip, start_us: int, end_us: int) -> float:
@@ -69,12 +73,16 @@ def change(clip: Clip, start_us: int, end_us: int) -> float:
     return float(_differences(frames).mean(axis=(1, 2)).max())
 
 
-def sound_words(clip: Clip, start_us: int, end_us: int) -> str:
-    """Adjectives of a sound, such as ``short, loud, high``; empty for a middling one."""
+def sound_words(clip: Clip, start_us: int, end_us: int, *, lasting: bool = False) -> str:
+    """Adjectives of a sound, such as ``short, loud, high``; empty for a middling one.
+
+    A sudden sound is as loud as its loudest 20 ms, a ``lasting`` one as most of it.
+    """
     waveform = span(clip, start_us, end_us)
     if waveform is None:
         return ""
-    level = level_db(clip, start_us, end_us)
+    levels = _levels_db(clip, start_us, end_us)
+    level = np.median(levels) if lasting else levels.max()
     centroid = _centroid(waveform.mean(axis=0), clip.sample_rate)
     words = [
         "short" if end_us - start_us < 250_000 else "",

@@ -2,7 +2,7 @@
 
 Sound is always a part of its own: servers that are given a video file often drop its sound in silence.
 
-Shapes: F frames, H W pixels, C channels, S samples.
+Shapes: H W pixels, C channels, S samples.
 """
 
 import base64
@@ -16,7 +16,6 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from numpy import ndarray
 
-from avgen.clip import Clip
 from avgen.media.resample import resample
 
 SOUND_RATE = 16_000
@@ -33,15 +32,6 @@ def sound_part(waveform: Float32[ndarray, "c s"], sample_rate: int) -> dict[str,
     """A waveform as a WAV part, mono at 16 kHz."""
     data = base64.b64encode(wav(waveform, sample_rate)).decode()
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
-
-
-def spread(clip: Clip, count: int) -> list[tuple[float, UInt8[ndarray, "h w 3"]]]:
-    """Up to ``count`` frames, each from the middle of an equal part, with their times in seconds."""
-    if clip.frames is None:
-        return []
-    total = len(clip.frames)
-    chosen = sorted({int((2 * i + 1) * total / (2 * count)) for i in range(count)})
-    return [(float(index / clip.fps), clip.frames[index]) for index in chosen]
 
 
 def jpeg(frame: UInt8[ndarray, "h w 3"], size: int) -> bytes:

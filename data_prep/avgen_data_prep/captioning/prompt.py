@@ -7,6 +7,7 @@ from typing import Any
 from avgen.clock import seconds_from_us
 from avgen_data_prep.captioning import parts
 from avgen_data_prep.captioning.captioner import CaptionRequest
+from avgen_data_prep.stages.pictures import spread
 
 RULES = """\
 You describe a clip so that someone who neither sees nor hears it could stage it again.
@@ -23,11 +24,15 @@ Answer with one JSON object of the given schema:
   what is seen together with what is heard, where sounds come from, voices and how they speak.
 - medium: the same in two or three sentences. short: in one sentence of at most fifteen words.
 - paraphrases: {paraphrases} other wordings of full, with the same contents.
-- absent: which of sound, speech and music are not there; say so in full, too.
+- absent: {absent}
 Never state times, time codes or frame numbers. Never guess what you cannot see or hear: leave it out."""
 REPAIR = (
     "Your answer cannot be used: {problem}. "
     "Answer again with the whole JSON object, of the schema, and nothing else."
+)
+_ABSENT = "which of sound, speech and music are not there; say so in full, too."
+_ABSENT_UNHEARD = (
+    "leave it empty; in no text say what is heard or not heard: you are not given the sound."
 )
 
 
@@ -43,12 +48,15 @@ def messages(
         frame_size: Longer side of a picture in pixels.
         hears: Whether to send the sound.
     """
-    shown = parts.spread(request.clip, num_frames)
-    content: list[dict[str, Any]] = [{"type": "text", "text": _question(request, shown)}]
-    content += [parts.picture_part(frame, frame_size) for _, frame in shown]
+    frames = request.clip.frames
+    shown = {} if frames is None else {i: frames[i] for i in spread(len(frames), num_frames)}
+    question = _question(request, list(shown), hears)
+    content: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    content += [parts.picture_part(frame, frame_size) for frame in shown.values()]
     if hears and request.clip.waveform is not None:
         content.append(parts.sound_part(request.clip.waveform, request.clip.sample_rate))
-    rules = RULES.format(paraphrases=paraphrases)
+    absent = _ABSENT if hears else _ABSENT_UNHEARD
+    rules = RULES.format(paraphrases=paraphrases, absent=absent)
     return [{"role": "system", "content": rules}, {"role": "user", "content": content}]
 
 
@@ -59,11 +67,11 @@ def prompt_sha256(asked: list[dict[str, Any]], schema: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([texts, schema], sort_keys=True).encode()).hexdigest()
 
 
-def _question(request: CaptionRequest, shown: list[tuple[float, Any]]) -> str:
-    times = ", ".join(f"{time:.2f} s" for time, _ in shown)
+def _question(request: CaptionRequest, shown: list[int], hears: bool) -> str:
+    times = ", ".join(f"{float(index / request.clip.fps):.2f} s" for index in shown)
     seen = f"{len(shown)} pictures follow, taken at {times}." if shown else "It has no picture."
-    sound = request.presence()["sound"]
-    heard = "Its sound follows as a recording of the whole clip." if sound else "It is silent."
+    follows = "follows as a recording of the whole clip" if hears else "is not given to you"
+    heard = f"Its sound {follows}." if request.presence()["sound"] else "It is silent."
     rows = [
         json.dumps(
             {

@@ -23,6 +23,7 @@ _NAMES = {
     "sound": ("lasting sound", "lasting sounds"),
 }
 _KNOWN = {"speech": "someone speaks", "music": "music plays"}
+_STEPS = {"speech": "someone speaking", "music": "music playing"}
 _FIRST = ("First", "It begins with", "At the start there is")
 _THEN = ("then", "followed by", "next")
 
@@ -118,6 +119,8 @@ def _full(request: CaptionRequest, rng: random.Random) -> str:
 def _step(interval: Interval) -> str:
     if interval.kind == "words":
         return 'the words "{}"'.format(interval.hint.replace('"', "'"))
+    if interval.kind == "sound" and interval.track in _STEPS:
+        return _STEPS[interval.track]
     return event_text(interval)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from avgen_data_prep.captioning import measured, wording
 from avgen_data_prep.captioning.captioner import CaptionDraft, CaptionRequest, DraftEvent
 from avgen_data_prep.captioning.intervals import SOUND_TRACKS
+from avgen_data_prep.captioning.template import event_text
 
 # A picture shows an impact up to two frames after its sound begins.
 _CAUSE_SLACK_US = 80_000
@@ -18,7 +19,8 @@ def verify(draft: CaptionDraft, request: CaptionRequest) -> tuple[CaptionDraft, 
 
     - an event of an interval that was not asked about, or that has an event already, is dropped;
     - a sound is dropped where the clip is silent, a sudden movement where the picture stands still;
-    - speech keeps the words that were heard, and no text quotes words that were not;
+    - speech keeps the words that were heard;
+    - no text quotes words that were not: of an event it becomes what was measured, of the whole it goes;
     - a link to no event, to a later one, or around in a circle is dropped;
     - an absence of what was heard is dropped.
     """
@@ -54,14 +56,27 @@ def _objection(event: DraftEvent, request: CaptionRequest, kept: dict[str, Draft
 
 
 def _as_heard(event: DraftEvent, request: CaptionRequest, notes: list[str]) -> DraftEvent:
-    """Speech with the words that were heard, verbatim."""
+    """The event, or what was measured in its place where it has other words than were heard."""
     interval = request.interval(event.interval)
-    if interval is None or interval.kind != "words" or wording.holds(event.text, interval.hint):
+    if interval is None:
         return event
-    notes.append(
-        f"changed {event.interval} {event.text!r:.80}: the words heard are {interval.hint!r:.200}"
-    )
-    return replace(event, text=interval.hint)
+    invented = _invented(event.text, request)
+    if interval.kind == "words" and (invented or not wording.holds(event.text, interval.hint)):
+        reason = f"the words heard are {interval.hint!r:.200}"
+    elif invented:
+        reason = f"nobody says {invented!r:.80}"
+    else:
+        return event
+    notes.append(f"changed {event.interval} {event.text!r:.80}: {reason}")
+    return replace(event, text=event_text(interval))
+
+
+def _invented(text: str, request: CaptionRequest) -> str:
+    """The first quote of words nobody said; empty where there is none, or nobody listened."""
+    if request.marks.words is None:
+        return ""
+    heard = " ".join(word.text for word in request.marks.words)
+    return next((quote for quote in wording.quotes(text) if not wording.holds(heard, quote)), "")
 
 
 def _linked(
@@ -112,14 +127,10 @@ def _absent(draft: CaptionDraft, request: CaptionRequest, notes: list[str]) -> t
 
 def _quoted(draft: CaptionDraft, request: CaptionRequest, notes: list[str]) -> CaptionDraft:
     """The draft without texts of the whole that quote words nobody heard."""
-    if request.marks.words is None:
-        return draft
-    heard = " ".join(word.text for word in request.marks.words)
 
     def passed(text: str, name: str) -> bool:
-        invented = [quote for quote in wording.quotes(text) if not wording.holds(heard, quote)]
-        if invented:
-            notes.append(f"dropped the {name} text: nobody says {invented[0]!r:.80}")
+        if invented := _invented(text, request):
+            notes.append(f"dropped the {name} text: nobody says {invented!r:.80}")
         return not invented
 
     texts = {

@@ -17,10 +17,16 @@ _PHRASES = {
 _NUMBER = r"(?:\d+(?:[.,]\d+)?|half a|an?|one|two|three|four|five|six|seven|eight|nine|ten)"
 _TIMES = re.compile(
     r"\b\d+:\d\d\b"
-    r"|\b\d+(?:[.,]\d+)?\s*(?:ms|s|sec|secs|milliseconds?|seconds?|minutes?|frames?)\b"
+    # "1960s" and "in her 30s" are decades and ages.
+    r"|\b(?!(?:\d{3,4}|[2-9]0)s\b)\d+(?:[.,]\d+)?\s*(?:ms|s|sec|secs|milliseconds?|seconds?|minutes?|frames?)\b"
     rf"|\b(?:at|after|until|from|for|within|by)\s+(?:about\s+)?{_NUMBER}\s+(?:seconds?|minutes?|frames?)\b"
     r"|\b(?:second|minute|frame|timestamp)\s+\d+",
     re.IGNORECASE,
+)
+# Thai to Tibetan, Burmese, Khmer, kana and Han: scripts that put no spaces between words.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff"
+    "\U00020000-\U0003ffff]"
 )
 _QUOTE = re.compile(r'["“]([^"“”]+)["”]')
 
@@ -57,9 +63,12 @@ def quotes(text: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Words only, in small letters: what counts when a quote is compared with what was heard."""
+    """Words only, in small letters: what counts when a quote is compared with what was heard.
+
+    Each letter of a script without spaces between words counts as a word, however it is spaced.
+    """
     letters = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
-    return " ".join(re.findall(r"[\w']+", letters))
+    return " ".join(re.findall(r"[\w']+", _UNSPACED.sub(r" \g<0> ", letters)))
 
 
 def holds(text: str, quote: str) -> bool:

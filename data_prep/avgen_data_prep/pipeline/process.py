@@ -1,5 +1,6 @@
 """One source through the stages: what is done already is kept, what is not is done and noted."""
 
+import contextlib
 import errno
 import json
 import os
@@ -129,6 +130,18 @@ class _Visit:
         self.part.failed = kept
 
     def run(self) -> Outcome:
+        try:
+            self._advance()
+        except PipelineError:
+            with contextlib.suppress(OSError):  # the disk may be what ends the run
+                self._save()
+            raise
+        self._save()
+        self.outcome.clips = sum(1 for _ in self.part.good_clips())
+        self.outcome.failed = len(self.part.failed)
+        return self.outcome
+
+    def _advance(self) -> None:
         if SOURCE not in self.part.failed and self._measured(
             SOURCE, self.scanned, self.processor.of_sources
         ):
@@ -137,10 +150,6 @@ class _Visit:
                     self._measured(name, self._row(name), self.processor.of_clips)
                 if time.monotonic() - self.saved > _SAVE_SECONDS:
                     self._save()
-        self._save()
-        self.outcome.clips = sum(1 for _ in self.part.good_clips())
-        self.outcome.failed = len(self.part.failed)
-        return self.outcome
 
     def pending(self) -> list[str]:
         if SOURCE in self.part.failed:

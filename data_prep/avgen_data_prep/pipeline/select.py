@@ -35,7 +35,9 @@ def select(folder: Path, where: str = "") -> pa.Table:
             rows = manifest.filter(where) if where.strip() else manifest
             return rows.order("id").to_arrow_table()
         except duckdb.Error as error:
-            columns = ", ".join(table.column_names)
-            raise PipelineError(
-                f"filter {where!r}: {str(error).splitlines()[0]}; columns are {columns}"
-            ) from error
+            first, *rest = str(error).splitlines()
+            near = [line for line in rest if line.startswith("Candidate")]
+            told = f"columns are {', '.join(table.column_names)}"
+            if near:
+                told = f"did you mean one of {near[0].partition(': ')[2]}?"
+            raise PipelineError(f"filter {where!r}: {first}; {told}") from error

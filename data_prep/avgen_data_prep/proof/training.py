@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from safetensors.torch import load_file
 
@@ -79,24 +80,31 @@ def train_and_resume(
 
 def _train(data: Path, folder: Path, steps: int, kill_at: int = 0) -> list[str]:
     """What a training run prints; it goes on from its last checkpoint where there is one."""
-    callbacks = "--trainer.callbacks"
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "callbacks.yaml"
+    config.write_text(yaml.safe_dump({"trainer": {"callbacks": _callbacks(folder)}}))
     command = [
-        sys.executable, "-m", "avgen.cli", "train", "fit", "--config", "finetune",
+        sys.executable, "-m", "avgen.cli", "train", "fit", "--config", "finetune", "--config", str(config),
         "--data.init_args.folders", f"[{data}]",
         "--data.init_args.batch_size", str(_BATCH),
         "--trainer.max_steps", str(steps),
         "--trainer.default_root_dir", str(folder),
         "--trainer.enable_progress_bar", "false",
-        f"{callbacks}.init_args.path", str(folder / MODEL_FILE),
-        f"{callbacks}+", "lightning.pytorch.callbacks.ModelCheckpoint",
-        f"{callbacks}.dirpath", str(folder / "checkpoints"),
-        f"{callbacks}.every_n_train_steps", "1",
-        f"{callbacks}.save_last", "true",
-        f"{callbacks}+", f"{__name__}.Losses",
     ]  # fmt: skip
     if (folder / "checkpoints" / "last.ckpt").is_file():
         command += ["--ckpt_path", "last"]
     return _run(command, kill_at)
+
+
+def _callbacks(folder: Path) -> list[dict[str, Any]]:
+    """In place of the recipe's: a checkpoint at each step, told after its loss."""
+    every = {"dirpath": str(folder / "checkpoints"), "every_n_train_steps": 1, "save_last": True}
+    export = {"path": str(folder / MODEL_FILE)}
+    return [
+        {"class_path": f"{__name__}.Losses"},
+        {"class_path": "avgen.training.callbacks.ExportWeights", "init_args": export},
+        {"class_path": "lightning.pytorch.callbacks.ModelCheckpoint", "init_args": every},
+    ]
 
 
 def _run(command: list[str], kill_at: int = 0) -> list[str]:

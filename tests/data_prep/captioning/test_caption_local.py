@@ -107,8 +107,8 @@ def test_unfit_folders(sees: Path, tmp_path: Path) -> None:
     with pytest.raises(
         CaptionerUnavailableError, match="no model for AutoModelForMultimodalLM in it"
     ):
-        LocalCaptioner(folder=str(damaged)).check()
+        LocalCaptioner(folder=str(damaged)).describe(make_request())
     wordless = shutil.copytree(sees, tmp_path / "wordless")
     (wordless / "chat_template.jinja").unlink()
     with pytest.raises(CaptionerUnavailableError, match="its processor has no chat template"):
-        LocalCaptioner(folder=str(wordless)).check()
+        LocalCaptioner(folder=str(wordless)).describe(make_request())

@@ -202,6 +202,19 @@ def test_one_bad_answer_fails_its_clip_and_a_deaf_model_the_run(
         corpus.measure(stage)
 
 
+def test_failing_server_stops_the_run_and_names_the_clip(
+    corpus: Corpus, server: ChatServer
+) -> None:
+    options = {"model": "m", "base_url": server.url, "retries": 0}
+    stage = Captions(captioner="chat", options=options)
+    server.reply = lambda _: (500, {"error": {"message": "boom"}}, {})
+    with pytest.raises(PipelineError, match=rf"status 500.*\(clip {corpus.clip_id} of talk.mp4\)$"):
+        corpus.measure(stage)
+    server.reply = lambda _: (413, {"error": {"message": "too large"}}, {})
+    with pytest.raises(StageError, match="refuses the question with status 413"):
+        corpus.measure(stage)
+
+
 def test_key_changes_with_what_decides_the_words() -> None:
     def key(**options: Any) -> str:
         return Captions(captioner="chat", options={"model": "m", **options}).key()
