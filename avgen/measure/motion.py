@@ -37,7 +37,12 @@ class Motion:
     strength: Curve
 
 
-def measure_motion(frames: np.ndarray, fps: Rate, flow: PictureFlow | None = None) -> Motion:
+def measure_motion(
+    frames: np.ndarray,
+    fps: Rate,
+    flow: PictureFlow | None = None,
+    times: np.ndarray | None = None,
+) -> Motion:
     """Motion and event strength of a picture.
 
     ``strength(i) = mean |v(i + 1/2) - v(i - 1/2)| + 25 * (f(i - 1/2) + f(i + 1/2)) / 2`` where v is
@@ -55,10 +60,17 @@ def measure_motion(frames: np.ndarray, fps: Rate, flow: PictureFlow | None = Non
         frames: ``(F, H, W, 3)`` uint8.
         fps: Frames per second.
         flow: ``measure_flow(frames)``, where it is at hand.
+        times: ``(F,)`` seconds, rising, at which the frames came on, where they are not even; the
+            curves are interpolated to even times.
+
+    Raises:
+        ValueError: Another number of times than of frames, or times that do not rise.
     """
     rate = float(as_rate(fps))
     picture = flow or measure_flow(frames)
     grey, velocity = picture.grey, picture.flow * (rate / picture.grey.shape[1])
+    if times is not None:
+        velocity /= _steps(times, len(grey))[:, None, None, None] * rate
     speed = np.sqrt((velocity**2).sum(axis=1)).mean(axis=(1, 2))
     strength = np.zeros(len(grey))
     if len(velocity) > 1:
@@ -68,7 +80,18 @@ def measure_motion(frames: np.ndarray, fps: Rate, flow: PictureFlow | None = Non
     flash = FLASH_WEIGHT * np.maximum(0.0, np.diff(brightening, prepend=brightening[:1]))
     strength[1:] += flash / 2
     strength[:-1] += flash / 2
+    if times is not None and len(times) > 1:
+        even = np.arange(0.0, times[-1] + 0.5 / rate, 1 / rate)
+        speed = np.interp(even[:-1] + 0.5 / rate, (times[1:] + times[:-1]) / 2, speed)
+        strength = np.interp(even, times, strength)
     return Motion(Curve(speed, 1 / rate, 0.5 / rate), Curve(strength, 1 / rate))
+
+
+def _steps(times: np.ndarray, count: int) -> np.ndarray:
+    steps = np.diff(times)
+    if len(times) != count or (steps <= 0).any():
+        raise ValueError(f"{len(times)} times for {count} frames; give one for each, rising")
+    return steps
 
 
 def picture_impacts(motion: Motion) -> list[float]:

@@ -6,13 +6,13 @@ clips of source files are asked for rights. The audit counts what is noted; it j
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -102,7 +102,7 @@ class Audit:
 
     def tables(self) -> Iterator[RenderableType]:
         """The figures for the terminal, and last what is missing."""
-        yield Text(
+        yield _Lines(
             f"{self.place}: {self.kind} of {self.clips:,} clips, {self.hours:.2f} hours, "
             f"of {self.sources:,} source files ({self.rendered:,} clips are rendered)"
         )
@@ -122,7 +122,20 @@ class Audit:
         if self.weights:
             yield weights
         lines = self.missing or ("nothing that this audit looks for; it judges no licence",)
-        yield Text("\n".join(["a release still needs:", *(f"- {line}" for line in lines)]))
+        yield _Lines("\n".join(["a release still needs:", *(f"- {line}" for line in lines)]))
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines that are never broken, so that names in them can be copied."""
+
+    text: str
+
+    def __rich_console__(
+        self, console: Console, options: ConsoleOptions
+    ) -> Iterator[RenderableType]:
+        console.print(Text(self.text), soft_wrap=True)
+        yield from ()
 
 
 def audit(folder: Path, exclude: Path | None = None) -> Audit:
@@ -198,7 +211,8 @@ def _audit(
         without_hash=_names(filmed, "id", lambda row: not row["source_sha256"]),
         without_caption=tuple(silent),
     )
-    return Audit(**{**vars(found), "missing": tuple(_missing(found))})
+    files = {row["id"]: row["source"] or "" for row in rows}
+    return Audit(**{**vars(found), "missing": tuple(_missing(found, files))})
 
 
 def _writer(captions: Sequence[TimedCaption]) -> str:
@@ -237,8 +251,8 @@ def _exclusions(path: Path, table: pa.Table, filmed: Sequence[Row]) -> Exclusion
     )
 
 
-def _missing(found: Audit) -> Iterator[str]:
-    """What a release still needs."""
+def _missing(found: Audit, files: Mapping[str, str]) -> Iterator[str]:
+    """What a release still needs; ``files`` are the clips' by id."""
     filmed = found.clips - found.rendered
     if found.sources_without_licence:
         yield (
@@ -248,17 +262,17 @@ def _missing(found: Audit) -> Iterator[str]:
     if found.faces_unknown:
         yield (
             f"a look for faces: nobody looked in {len(found.faces_unknown)} of {filmed} clips: "
-            f"{_named(found.faces_unknown)}"
+            f"{_of_files(found.faces_unknown, files)}"
         )
     if found.without_consent:
         yield (
             f"consent: none is noted for {len(found.without_consent)} clips where faces are seen or "
-            f"may be: {_named(found.without_consent)}"
+            f"may be: {_of_files(found.without_consent, files)}"
         )
     if found.without_hash:
         yield (
             f"hashes of sources: {len(found.without_hash)} clips have none, so no exclusion list "
-            f"can name their files: {_named(found.without_hash)}"
+            f"can name their files: {_of_files(found.without_hash, files)}"
         )
     if found.exclusions is None and filmed and found.excluded_when_packed is None:
         yield "an exclusion list: none was checked; give one with --exclude"
@@ -271,11 +285,20 @@ def _missing(found: Audit) -> Iterator[str]:
     if found.without_caption:
         yield (
             f"captions: those of {len(found.without_caption)} clips say nothing: "
-            f"{_named(found.without_caption)}"
+            f"{_of_files(found.without_caption, files)}"
         )
     unknown = sum(n for name, n in found.captions.items() if UNKNOWN in name.split("+"))
     if unknown:
         yield f"the origin of captions: it is not noted for {unknown} clips"
+
+
+def _of_files(ids: Sequence[str], files: Mapping[str, str]) -> str:
+    counts = _counted(files[clip_id] for clip_id in ids)
+    return _named([f"{name or '(no name)'} ({_clips(n)})" for name, n in counts.items()])
+
+
+def _clips(number: int) -> str:
+    return f"{number:,} clip{'s' * (number != 1)}"
 
 
 def _named(names: Sequence[str]) -> str:

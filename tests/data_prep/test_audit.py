@@ -55,7 +55,7 @@ def dataset(folder: Path, *examples: Example, **info: object) -> Path:
 
 
 def shown(found: Audit) -> str:
-    console = Console(file=io.StringIO(), width=200)
+    console = Console(file=io.StringIO(), width=80)
     for part in found.tables():
         console.print(part)
     assert isinstance(console.file, io.StringIO)
@@ -139,15 +139,27 @@ def test_what_is_missing_is_counted_and_named(tmp_path: Path) -> None:
     told = shown(found)
     for line in (
         "a licence: 1 of 3 clips have none, of the sources phone/b.mp4",
-        "nobody looked in 1 of 3 clips: bare",
-        "none is noted for 2 clips where faces are seen or may be: bare, unhashed",
+        "nobody looked in 1 of 3 clips: phone/b.mp4 (1 clip)",
+        "none is noted for 2 clips where faces are seen or may be: phone/b.mp4 (1 clip), u.mp4 (1 clip)",
         "hashes of sources: 1 clips have none",
         "an exclusion list: none was checked; give one with --exclude",
-        "those of 1 clips say nothing: unhashed",
+        "those of 1 clips say nothing: u.mp4 (1 clip)",
         "the origin of captions: it is not noted for 1 clips",
     ):
         assert line in told
     assert len(found.missing) == 7
+
+
+def test_clips_are_named_by_their_files(tmp_path: Path) -> None:
+    long = "holiday of the year/" + "a rather long name " * 6 + ".mp4"
+    sources = [long] * 3 + [f"{n}.mp4" for n in range(6)] * 2
+    clips = [
+        replace(GOOD, id=f"{n:02}", source=source, consent=None) for n, source in enumerate(sources)
+    ]
+    found = audit(dataset(tmp_path / "data", *clips))
+    assert len(found.without_consent) == 15
+    shorter = ", ".join(f"{n}.mp4 (2 clips)" for n in range(4))
+    assert f"may be: {long} (3 clips), {shorter} and 2 more\n" in shown(found)
 
 
 def test_hits_of_an_exclusion_list(tmp_path: Path) -> None:

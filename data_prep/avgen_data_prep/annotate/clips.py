@@ -21,7 +21,7 @@ from avgen_data_prep.pipeline.stage import Row
 from avgen_data_prep.pipeline.work import Work
 
 MOST_WORDINGS = 32
-_NEEDED = ("id", "source", "duration_us")
+_NEEDED = ("id", "source", "start_us", "duration_us")
 _SHOWN = ("fps_numerator", "fps_denominator", "num_frames", "num_samples", "captions")
 _EVENT = re.compile(r"events\[(\d+)\]")
 
@@ -59,7 +59,11 @@ class RunClips:
         self._curves = lru_cache(maxsize=64)(curves)
 
     def listing(self) -> list[Row]:
-        """``id``, ``source``, ``duration_us`` and ``annotated`` of each clip, by id."""
+        """What the page lists of each clip, in the order of sources and of time in them.
+
+        Returns:
+            ``id``, ``source``, ``start_us`` in it, ``duration_us`` and ``annotated``.
+        """
         known = annotations.annotated(self.folder)
         rows = self._table.select(_NEEDED).to_pylist()
         return [{**row, "annotated": row["id"] in known} for row in rows]
@@ -152,7 +156,7 @@ def _manifest(folder: Path) -> pa.Table:
             table = table.append_column(name, pa.nulls(table.num_rows))
     if not table.num_rows:
         raise PipelineError(f"{path}: holds no clip; see `avgen prep status` for the reasons")
-    return table.combine_chunks()
+    return table.sort_by([("source", "ascending"), ("start_us", "ascending")]).combine_chunks()
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

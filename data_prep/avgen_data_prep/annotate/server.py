@@ -1,5 +1,6 @@
 """The annotation page's server: files of the page, clips with seeking, captions to and fro."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from avgen_data_prep.pipeline.spec import PipelineError
 PORT = 8765
 MOST_BYTES = 4_000_000
 _PIECE = 1 << 16
-_LOCAL = ("127.0.0.1", "localhost")
+_LOCAL = "127.0.0.1"
 _PAGE = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/annotate.js": ("annotate.js", "text/javascript; charset=utf-8"),
@@ -49,7 +50,7 @@ class AnnotationServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, host: str = _LOCAL[0], port: int = PORT):
+    def __init__(self, folder: Path, host: str = _LOCAL, port: int = PORT):
         self.clips = RunClips(folder)
         if not 0 <= port < 65536:
             raise PipelineError(f"port is {port}; give 0 to 65535")
@@ -59,7 +60,23 @@ class AnnotationServer(ThreadingHTTPServer):
             raise PipelineError(
                 f"cannot listen on {host}:{port} ({error.strerror}); give another --port, 0 for any"
             ) from error
-        self.local = host in _LOCAL
+        self._address = ipaddress.ip_address(str(self.server_address[0]))
+        self._names = {host.lower(), str(self._address)}
+        if self.local or self._address.is_unspecified:
+            self._names.add("localhost")
+
+    @property
+    def local(self) -> bool:
+        """Whether this machine alone can reach it."""
+        return self._address.is_loopback
+
+    def is_named(self, host: str) -> bool:
+        """Whether a request's ``Host`` means this server, so that no name of another site does.
+
+        On all interfaces any address will do: a page of an address has that address' own origin.
+        """
+        name = re.sub(r":\d+$", "", host.lower())
+        return name in self._names or (self._address.is_unspecified and _is_address(name))
 
     @property
     def url(self) -> str:
@@ -69,7 +86,7 @@ class AnnotationServer(ThreadingHTTPServer):
 
 def run(
     folder: Path,
-    host: str = _LOCAL[0],
+    host: str = _LOCAL,
     port: int = PORT,
     say: Callable[[str], object] = say,
 ) -> int:
@@ -149,8 +166,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _check_origin(self) -> None:
         """Pages of other sites, and names that point here, reach nothing."""
         host = self.headers.get("Host", "")
-        if self._site.local and re.sub(r":\d+$", "", host) not in _LOCAL:
-            raise RefusedError(421, f"this server is not {host!r}; open {self._site.url}")
+        if not self._site.is_named(host):
+            raise RefusedError(
+                421,
+                f"this server is not {host!r}; open it by its address, as {self._site.url}, or "
+                "start it with that name as --host",
+            )
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
             raise RefusedError(403, f"requests from {origin!r} are refused")
@@ -244,6 +265,14 @@ class _Handler(BaseHTTPRequestHandler):
             left -= len(piece)
         if left:
             self.close_connection = True
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _span(header: str | None, size: int) -> tuple[int, int, bool] | None:

@@ -15,7 +15,7 @@ from avgen_data_prep.pipeline.select import select
 from avgen_data_prep.pipeline.sources import read_sources
 from avgen_data_prep.pipeline.spec import PipelineError, load
 
-_WIDTH, _BAR, _LEFT, _STEP = 760, 26, 210, 56
+_WIDTH, _BAR, _LEFT, _STEP, _TOP = 760, 26, 210, 56, 52
 
 
 @dataclass
@@ -98,19 +98,28 @@ def _duplicates(folder: Path, status: Status) -> int:
 
 
 def funnel_svg(status: Status) -> str:
-    """The funnel as a picture: a bar a step, as wide as its share of the largest."""
-    most = max([number for _, number in status.funnel] or [1]) or 1
-    height = _STEP * len(status.funnel) + 24
+    """The funnel as a picture: a bar a step, as wide as its share of the most files or the most clips."""
+    steps = [
+        (label, number, "clip" if label.startswith("clips") else "file")
+        for label, number in status.funnel
+    ]
+    most = {unit: max(n for _, n, of in steps if of == unit) or 1 for _, _, unit in steps}
+    height = _TOP + _STEP * len(steps) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         'font-family="system-ui, sans-serif" font-size="14" fill="#222">',
         f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
+        '<text x="16" y="28" font-size="17" font-weight="600">From files to clips</text>',
     ]
-    for row, (label, number) in enumerate(status.funnel):
-        y, width = 16 + row * _STEP, (_WIDTH - _LEFT - 90) * number / most
+    for row, (label, number, unit) in enumerate(steps):
+        y, width = _TOP + row * _STEP, (_WIDTH - _LEFT - 110) * number / most[unit]
+        if row and unit != steps[row - 1][2]:
+            between = y - (_STEP - _BAR) / 2
+            parts.append(f'<path d="M16 {between}H{_WIDTH - 16}" stroke="#bbb"/>')
         parts += [
             f'<text x="{_LEFT - 12}" y="{y + 18}" text-anchor="end">{escape(label)}</text>',
             f'<rect x="{_LEFT}" y="{y}" width="{width:.1f}" height="{_BAR}" rx="3" fill="#3b6ea5"/>',
-            f'<text x="{_LEFT + width + 8:.1f}" y="{y + 18}">{number:,}</text>',
+            f'<text x="{_LEFT + width + 8:.1f}" y="{y + 18}">{number:,} {unit}{"s" * (number != 1)}'
+            "</text>",
         ]
     return "\n".join([*parts, "</svg>\n"])

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
+from avgen import media
 from avgen.clip import Clip
 from avgen.clock import MICROSECONDS, as_rate
 from avgen.measure.motion import measure_motion
@@ -52,6 +53,7 @@ class SourceSync(Measure):
     """
 
     name: ClassVar[str] = "source_sync"
+    version: ClassVar[int] = 2
     reads: ClassVar[tuple[str, ...]] = (
         "shot_us",
         "source_fps",
@@ -92,11 +94,12 @@ class SourceSync(Measure):
         size = fitted(row["source_height"], row["source_width"], _SHORT_SIDE)
         found = []
         with refusing():
+            times = np.unique([float(time) for time in media.picture_times(work.source(row))])
             for start, end in self._windows(row["shot_us"]):
                 frames = int(Fraction(end - start, MICROSECONDS) * fps + Fraction(1, 20))
                 options = {"size": size, "sample_rate": _SAMPLE_RATE, "channels": 1}
                 clip = read_span(work.source(row), start, frames, fps, **options)
-                estimate = estimate_offset(clip)
+                estimate = estimate_offset(clip, times - start / MICROSECONDS)
                 if estimate is not None and estimate[1] >= self.min_confidence:
                     found.append(estimate)
         return self._agreed(found)
@@ -131,15 +134,30 @@ class SourceSync(Measure):
         }
 
 
-def estimate_offset(clip: Clip) -> tuple[float, float] | None:
+def estimate_offset(clip: Clip, times: np.ndarray | None = None) -> tuple[float, float] | None:
     """Milliseconds by which the sound of a clip is late, and a confidence from 0 to 1.
 
     Sound onsets are slid along the sudden changes of the picture (`avgen.measure.offset`). None
     where there are none, or where no lag brings the two together.
+
+    Args:
+        clip: Read by `read_span`, which repeats a picture until the next one comes on.
+        times: Seconds from the clip's start at which the file's pictures come on: what happened
+            while one was repeated is dated between it and the next, not when the next is seen.
+            None: the clip's own frames, evenly.
     """
-    if clip.frames is None or clip.waveform is None or clip.num_frames < _FRAMES_MIN:
+    if clip.frames is None or clip.waveform is None:
+        return None
+    frames, came_on = clip.frames, None
+    if times is not None:
+        middles = (np.arange(clip.num_frames) + 0.5) / float(clip.fps)
+        shown = np.maximum(np.searchsorted(times, middles, side="right") - 1, 0)
+        new = np.flatnonzero(np.diff(shown, prepend=-1))
+        # The first picture may have come on before the clip.
+        frames, came_on = frames[new], np.maximum(times[shown[new]], 0.0)
+    if len(frames) < _FRAMES_MIN:
         return None
     onsets = find_onsets(clip.waveform, clip.sample_rate)
-    motion = measure_motion(clip.frames, clip.fps)
+    motion = measure_motion(frames, clip.fps, times=came_on)
     found = measure_offset(onset_train(*onsets, clip.duration), motion.strength, min_confidence=0)
     return None if found is NOT_MEASURABLE else (found.offset_ms or 0.0, found.confidence)

@@ -17,6 +17,7 @@ from avgen.clip import Clip
 
 SECONDS, FPS, RATE = 2.0, 25, 48_000
 DURATION_US = 2_000_000
+STARTS_US = (12_400_000, 0, 3_723_960_000, 59_990_000)
 IDS = ("a" * 24, "b" * 24, "c" * 24, "d" * 24)
 PICTURE_ONLY, SOUND_ONLY = IDS[2], IDS[3]
 
@@ -52,7 +53,7 @@ def _row(clip_id: str, clip: Clip, captions: tuple[TimedCaption, ...]) -> dict[s
         "id": clip_id,
         "source": f"holiday/{clip_id[0]}.mp4",
         "source_sha256": clip_id[0] * 64,
-        "start_us": 0,
+        "start_us": STARTS_US[IDS.index(clip_id)],
         "duration_us": DURATION_US,
         "num_frames": pictures,
         "height": clip.frames.shape[1] if clip.frames is not None else 0,

@@ -284,10 +284,9 @@ def test_what_is_refused_is_shown_at_its_event(desk: Page, run: Path) -> None:
     press(desk, "Escape")
     press(desk, "s")
     wait(desk, "document.querySelector('.event.wrong') !== null")
-    assert "give a non-empty string" in status(desk)
-    assert "give a non-empty string" in desk.evaluate(
-        "document.querySelector('#problem').textContent"
-    )
+    told = "Event at 0.60 s has no text: write some, or delete it (Delete)"
+    assert status(desk) == f"Not saved: {told}"
+    assert desk.evaluate("document.querySelector('#problem').textContent") == told
     assert desk.evaluate("document.querySelector('.event.wrong').classList.contains('selected')")
     assert annotations.read(run, CLIP) is None
     assert desk.evaluate("document.querySelector('#state').textContent") == "changed, not saved"
@@ -300,6 +299,86 @@ def test_what_is_refused_is_shown_at_its_event(desk: Page, run: Path) -> None:
     save(desk)
     assert status(desk) == "Saved."
     assert desk.evaluate("document.querySelector('.event.wrong')") is None
+    assert desk.errors == []
+
+
+@pytest.mark.parametrize("key", ["z", "Delete"])
+def test_what_was_refused_is_forgotten_once_it_is_gone(desk: Page, run: Path, key: str) -> None:
+    seek(desk, 600_000)
+    press(desk, "n")
+    press(desk, "Escape")
+    save(desk)
+    assert "has no text" in status(desk)
+    press(desk, key)
+    assert status(desk) == ""
+    assert desk.evaluate("document.querySelector('#problem').hidden")
+    assert desk.evaluate("document.querySelector('.event.wrong')") is None
+    save(desk)
+    assert status(desk) == "Saved."
+    assert desk.errors == []
+
+
+def test_a_clip_of_which_nothing_is_said_is_not_sent(desk: Page, run: Path) -> None:
+    desk.evaluate("document.querySelector('#text-0').select()")
+    write(desk, " ")
+    press(desk, "Escape")
+    while desk.evaluate("document.querySelectorAll('.event').length"):
+        desk.evaluate("document.querySelector('.event').focus()")
+        press(desk, "Delete")
+    save(desk)
+    assert status(desk).endswith("without text, and no event: write what is seen and heard")
+    assert annotations.read(run, CLIP) is None
+    assert desk.errors == []
+
+
+def test_clips_are_told_apart_by_their_start(desk: Page) -> None:
+    listed = desk.evaluate(
+        "[...document.querySelectorAll('#clips small')].map((n) => n.textContent)"
+    )
+    starts = ("0:12.4", "0:00.0", "1:02:03.9", "0:59.9")
+    assert listed == [f"{start}, 2.000 s" for start in starts]
+    name = desk.evaluate("document.querySelector('#name').textContent")
+    assert name == "holiday/a.mp4 at 0:12.4"
+
+
+def test_texts_are_shown_whole(desk: Page) -> None:
+    desk.evaluate("document.querySelector('#text-3').select()")
+    write(desk, "A sentence about what is seen and heard. " * 40)
+    hidden = (
+        """(node) => [node, node.closest('.words')].some((n) => n.scrollHeight > n.clientHeight)"""
+    )
+    assert desk.evaluate("document.querySelectorAll('#texts textarea').length") == 4
+    assert not desk.evaluate(f"[...document.querySelectorAll('#texts textarea')].some({hidden})")
+    assert desk.evaluate("document.querySelector('#text-3').rows") == 41
+
+
+def test_an_event_is_edited_without_moving_the_timeline(desk: Page) -> None:
+    top = "document.querySelector('#lanes').getBoundingClientRect().top"
+    before = desk.evaluate(top)
+    desk.evaluate("document.querySelector('#lanes .event').focus({ preventScroll: true })")
+    assert not desk.evaluate("document.querySelector('#event').hidden")
+    assert desk.evaluate(top) == before
+
+
+def test_on_a_phone_the_list_opens_to_choose_from(tab: Page, server: AnnotationServer) -> None:
+    high = "document.querySelector('nav').getBoundingClientRect().height"
+    folded = "!document.querySelector('#clips-box').open"
+    open_clip(tab, server, width=DESK)
+    assert not tab.evaluate(folded)
+    tab.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=PHONE,
+        height=800,
+        deviceScaleFactor=1,
+        mobile=True,
+    )
+    wait(tab, folded)
+    assert tab.evaluate(high) < 50
+    tab.evaluate("document.querySelector('#clips-box summary').click()")
+    assert tab.evaluate(high) < 250
+    tab.evaluate("document.querySelectorAll('#clips button')[1].click()")
+    wait(tab, f"location.hash === '#{IDS[1]}'")
+    assert tab.evaluate(folded)
 
 
 @pytest.mark.parametrize("mine", [True, False])

@@ -6,13 +6,17 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from annotated_run import DURATION_US, IDS, PICTURE_ONLY, SOUND_ONLY, caption, make_run
 from avgen_data_prep.annotate import annotations
+from avgen_data_prep.annotate.clips import RunClips
 from avgen_data_prep.annotate.curves import MOST_STEPS, curves
 from avgen_data_prep.annotate.server import MOST_BYTES, AnnotationServer
 from avgen_data_prep.annotate.server import run as run_server
@@ -101,6 +105,62 @@ def test_page_and_list(ask: Ask, run: Path) -> None:
     assert [clip["id"] for clip in clips] == list(IDS)
     assert [clip["annotated"] for clip in clips] == [False, True, False, False]
     assert clips[0]["source"] == "holiday/a.mp4"
+
+
+def test_clips_are_listed_by_source_and_by_time_in_it(tmp_path: Path) -> None:
+    rows = [("f", "b.mp4", 0), ("a", "a.mp4", 12_000_000), ("c", "a.mp4", 2_000_000)]
+    told = [
+        {"id": name, "source": source, "start_us": start, "duration_us": 5, "num_frames": start}
+        for name, source, start in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(told), tmp_path / MANIFEST)
+    clips = RunClips(tmp_path)
+    assert [(row["source"], row["start_us"]) for row in clips.listing()] == [
+        ("a.mp4", 2_000_000),
+        ("a.mp4", 12_000_000),
+        ("b.mp4", 0),
+    ]
+    for name, source, start in rows:
+        found = clips.clip(name)
+        assert (found["id"], found["source"], found["num_frames"]) == (name, source, start)
+    pq.write_table(pa.Table.from_pylist(told).drop_columns("start_us"), tmp_path / MANIFEST)
+    with pytest.raises(PipelineError, match=r"lacks \['start_us'\]; run a pipeline with `cut`"):
+        RunClips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("host", "local", "known", "strange"),
+    [
+        ("127.0.0.1", True, ("127.0.0.1:1", "localhost:1", "LOCALHOST"), ("10.0.0.7:1",)),
+        ("localhost", True, ("127.0.0.1:1", "localhost:1"), ("10.0.0.7:1",)),
+        ("127.0.0.2", True, ("127.0.0.2:1", "localhost"), ("127.0.0.1:1",)),
+        ("0.0.0.0", False, ("10.0.0.7:1", "127.0.0.1", "localhost:1"), ("10.0.0.7.example.org",)),
+    ],
+)
+def test_only_its_own_names_reach_a_server(
+    run: Path, host: str, local: bool, known: tuple[str, ...], strange: tuple[str, ...]
+) -> None:
+    with AnnotationServer(run, host, port=0) as made:
+        assert made.local == local
+        assert [name for name in known if not made.is_named(name)] == []
+        others = (*strange, "", "example.org", "example.org:1", "localhost.example.org")
+        assert [name for name in others if made.is_named(name)] == []
+
+
+def test_another_site_cannot_rebind_into_a_server_of_all_interfaces(run: Path) -> None:
+    with AnnotationServer(run, "0.0.0.0", port=0) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        answers = []
+        for host in ("127.0.0.1", "example.org"):
+            connection = http.client.HTTPConnection("127.0.0.1", made.server_port, timeout=20)
+            connection.request("GET", "/api/clips", headers={"Host": f"{host}:{made.server_port}"})
+            answer = connection.getresponse()
+            answers.append((answer.status, answer.read().decode()))
+            connection.close()
+        made.shutdown()
+    assert [status for status, _ in answers] == [200, 421]
+    assert "this server is not 'example.org:" in answers[1][1]
+    assert "start it with that name as --host" in answers[1][1]
 
 
 def test_a_saved_caption_comes_back_as_a_persons(ask: Ask, run: Path) -> None:
@@ -342,7 +402,9 @@ def test_curves_stand_where_sound_and_motion_are(tmp_path: Path) -> None:
     waveform = np.zeros((2, rate * seconds), np.float32)
     at = 161_234  # in the second window, and not on a step
     waveform[1, at : at + 400] = 0.5 * np.sin(np.arange(400) / 3)
-    Clip(frames=frames, fps=fps, waveform=waveform, sample_rate=rate).save(tmp_path / "clip.mp4")
+    Clip(frames=frames, fps=Fraction(fps), waveform=waveform, sample_rate=rate).save(
+        tmp_path / "clip.mp4"
+    )
     found = curves(tmp_path / "clip.mp4")
     wave, motion = found["wave"], found["motion"]
     assert len(wave["high"]) == len(wave["low"]) == pytest.approx(seconds / wave["step"], abs=1)

@@ -6,7 +6,7 @@ const NEW_US = 500_000, SHORTEST_US = 10_000, MOST_LISTED = 200, MOST_UNDONE = 5
 const $ = (id) => document.getElementById(id);
 const video = $("video");
 
-let clips = []; // of the run: id, source, duration_us, annotated
+let clips = []; // of the run: id, source, start_us, duration_us, annotated
 let current = ""; // id of the open clip
 let clip = null; // as the server gave it; null where it cannot be opened
 let state = null; // {texts, events, language}; an event's `key` is this page's own
@@ -93,22 +93,17 @@ function save() {
 }
 
 async function put() {
+  settle();
+  const lack = lacking();
+  if (lack) return refuse(lack.error, lack.event);
   const sent = JSON.stringify(state), order = sorted(), body = JSON.stringify({ version, captions: captions() });
   tell("Saving");
-  wrong = null;
-  problem("");
   try {
     const headers = { "Content-Type": "application/json" };
     version = (await ask(`/api/clips/${current}`, { method: "PUT", headers, body })).version;
   } catch (refused) {
-    tell(`Not saved: ${refused.error}`, true);
     if (refused.status === 409) $("conflict").hidden = false;
-    if (refused.event != null && order[refused.event]) {
-      wrong = order[refused.event].key;
-      select(wrong);
-      problem(refused.error);
-    }
-    return false;
+    return refuse(refused.error, order[refused.event]);
   }
   saved = sent;
   clip.annotated = clips.find((row) => row.id === current).annotated = true;
@@ -116,6 +111,30 @@ async function put() {
   tell("Saved.");
   renderClips();
   return true;
+}
+
+function lacking() { // what the server would refuse and a person easily forgets
+  const blank = (text) => !text.trim();
+  const event = sorted().find((event) => blank(event.text));
+  if (event) return { event, error: `Event at ${(event.start_us / 1e6).toFixed(2)} s has no text: write some, or delete it (Delete)` };
+  if (!state.events.length && state.texts.some(blank)) return { error: "There is a wording without text, and no event: write what is seen and heard" };
+  return null;
+}
+
+function refuse(error, event) {
+  tell(`Not saved: ${error}`, true);
+  if (event) {
+    wrong = event.key;
+    select(wrong);
+    problem(error);
+  }
+  return false;
+}
+
+function settle() { // what was said of an earlier state no longer holds
+  wrong = null;
+  tell("");
+  problem("");
 }
 
 async function leave() {
@@ -158,6 +177,7 @@ function freeId(events) {
 }
 
 function remember(before = JSON.stringify(state)) {
+  settle();
   past.push(before);
   if (past.length > MOST_UNDONE) past.shift();
   future = [];
@@ -172,7 +192,8 @@ function change(edit) {
 }
 
 function type(edit) { // letters typed one after the other are undone together
-  if (!typing) remember();
+  if (typing) settle();
+  else remember();
   typing = true;
   edit();
   render();
@@ -183,6 +204,7 @@ function travel(from, to) {
   to.push(JSON.stringify(state));
   state = JSON.parse(from.pop());
   typing = false;
+  settle();
   render();
 }
 const undo = () => travel(past, future);
@@ -227,7 +249,6 @@ function setSpan(start_us, end_us) {
     render();
     return;
   }
-  problem("");
   change(() => Object.assign(event, { start_us, end_us }));
 }
 
@@ -276,6 +297,13 @@ function laneAt(y) {
 // ---- time
 
 const seconds = (us) => (us / 1e6).toFixed(3);
+
+function clock(us) { // 0:12.4, or 1:02:03.4
+  const tenths = Math.floor(us / 1e5), minutes = Math.floor(tenths / 600);
+  const two = (value) => String(value).padStart(2, "0");
+  const rest = `${two(Math.floor(tenths / 10) % 60)}.${tenths % 10}`;
+  return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${rest}`;
+}
 const frameUs = () => (clip.num_frames ? (1e6 * clip.fps[1]) / clip.fps[0] : 40_000);
 
 function playhead() { // on the frame grid, where it is nearly there
@@ -352,7 +380,7 @@ function problem(text) {
 
 function show() {
   document.querySelector("main").hidden = !clip;
-  $("name").textContent = clip ? clip.source : current;
+  $("name").textContent = clip ? `${clip.source} at ${clock(clip.start_us)}` : current;
   $("wave").replaceChildren();
   $("motion").replaceChildren();
   $("curve-problem").hidden = true;
@@ -396,8 +424,8 @@ function renderClips() {
   const part = rows.slice(first, first + MOST_LISTED);
   const buttons = part.map((row) => {
     const mark = row.annotated ? " ✓ annotated" : "";
-    const button = make("button", { type: "button", onclick: () => go(row.id) },
-      row.source, make("small", { textContent: `${seconds(row.duration_us)} s${mark}` }));
+    const button = make("button", { type: "button", onclick: () => { fold(); go(row.id); } },
+      row.source, make("small", { textContent: `${clock(row.start_us)}, ${seconds(row.duration_us)} s${mark}` }));
     if (row.id === current) button.setAttribute("aria-current", "true");
     return make("li", {}, button);
   });
@@ -408,12 +436,18 @@ function renderClips() {
   $("more").textContent = `${part.length} of ${rows.length} shown, those around the open one`;
 }
 
+const narrow = matchMedia("(max-width: 800px)"); // as in the style sheet
+
+function fold() { // where there is no room beside the clip, the list is open only to choose from
+  $("clips-box").open = !narrow.matches;
+}
+
 function renderTexts() {
   const box = $("texts");
   if (box.children.length !== state.texts.length) {
     box.replaceChildren(...state.texts.map((_, i) => {
       const name = state.texts.length > 1 ? `Wording ${i + 1}${i ? "" : ", the fullest"}` : "What is seen and heard";
-      const area = make("textarea", { id: `text-${i}`, rows: i ? 2 : 4, oninput: () => type(() => { state.texts[i] = area.value; }) });
+      const area = make("textarea", { id: `text-${i}`, oninput: () => type(() => { state.texts[i] = area.value; }) });
       const head = make("div", { className: "head" }, make("label", { htmlFor: area.id, textContent: name }));
       if (state.texts.length > 1) {
         head.append(make("button", { type: "button", textContent: "Remove", ariaLabel: `Remove wording ${i + 1}`,
@@ -422,7 +456,11 @@ function renderTexts() {
       return make("div", {}, head, area);
     }));
   }
-  state.texts.forEach((text, i) => { const area = $(`text-${i}`); if (area.value !== text) area.value = text; });
+  state.texts.forEach((text, i) => {
+    const area = $(`text-${i}`);
+    if (area.value !== text) area.value = text;
+    area.rows = Math.max(2, Math.ceil(text.length / 40)); // for browsers without field-sizing
+  });
   if ($("language").value !== state.language) $("language").value = state.language;
 }
 
@@ -638,7 +676,8 @@ for (const [i, name] of TRACKS.entries()) {
   $("lanes").append(lane);
   $("event-track").append(new Option(`${i + 1} ${name}`, name));
 }
-if (matchMedia("(max-width: 800px)").matches) $("clips-box").open = false;
+narrow.onchange = fold;
+fold();
 try {
   clips = (await ask("/api/clips")).clips;
   const asked = clips.find((row) => row.id === location.hash.slice(1));
