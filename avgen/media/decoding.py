@@ -27,10 +27,12 @@ from avgen.media.request import (
     embedded_sample_rate,
     embedded_size,
 )
-from avgen.media.sound import SoundPlacer
+from avgen.media.sound import MARGIN, SoundPlacer
 
 _MILLISECOND = Fraction(1, 1000)
 _TRUNCATION = Fraction(1, 4)
+# Seconds by which what belongs together may lie apart in a file; FFmpeg's muxers keep to it.
+_APART = 10
 
 
 class Decoding:
@@ -44,6 +46,8 @@ class Decoding:
         self.duration = request.duration(self.fps)
         self.decoded_bytes = 0
         self.reached_end = False
+        self._unsure: set[str] = set()
+        self._missed: set[str] = set()
         self.grid = self._make_grid(self.fps, media.video) if self.fps and media.video else None
         self.sound = self._make_sound(media.audio) if media.audio else None
 
@@ -72,28 +76,82 @@ class Decoding:
         self.request.check_duration(frames / self.fps)
         self.request.check_memory(frames, bytes_each)
 
-    def run(self, *, sought: bool) -> bool:
-        """Decode until the span is complete; False where the seek landed after its start."""
+    def run(self, *, sought: bool) -> set[str]:
+        """Decode until the span is complete.
+
+        Args:
+            sought: The container was sought to before the span; it may have landed too late.
+
+        Returns:
+            The streams, of ``video`` and ``audio``, of whose span a seek left some behind.
+        """
         wanted = [stream for stream in (self.media.video, self.media.audio) if stream]
-        landed: set[str] = set()
-        # FFmpeg cuts the head off the first block of sound after a seek, and rounds its time twice.
-        skip = sought
+        self._unsure = {stream.type for stream in wanted} if sought else set()
         for packet in self.media.container.demux(wanted):
             kind = packet.stream.type
-            if self._done(kind):
-                if self._done("video") and self._done("audio"):
-                    return True
+            if "video" in self._missed or all(self._over(s.type, packet) for s in wanted):
+                return self._missed
+            if self._done(kind) or kind in self._missed:
                 continue
             for frame, time in self._frames(packet):
-                if sought and kind not in landed and time > self._first(kind):
-                    return False
-                if skip and kind == "audio":
-                    skip = False
-                    continue
-                landed.add(kind)
-                self._add(frame, time)
+                self._take(kind, frame, time)
         self.reached_end = True
-        return not (sought and len(landed) < len(wanted))
+        # Sound that ends before the span has landed by the block that was skipped.
+        heard = {"audio"} if self.sound is not None and self.sound.rate else set()
+        return self._missed | (self._unsure - heard)
+
+    def hear(self, media: OpenMedia) -> None:
+        """Decode the sound alone, from the start of ``media``: for a seek that missed some of it."""
+        alone = _heard(media, self.request, self.duration)
+        self.sound, self.reached_end = alone.sound, self.reached_end or alone.reached_end
+
+    def _over(self, kind: str, packet: Packet) -> bool:
+        """No more of a stream is to be decoded, now that the demuxer is at a packet."""
+        if self._done(kind) or kind in self._missed:
+            return True
+        if kind == "video" or not self._passed(packet):
+            return False
+        assert self.sound is not None
+        assert self.media.audio is not None
+        if not self.sound.rate:
+            self._missed |= {kind} & self._unsure
+            return kind in self._missed
+        claimed = self.media.end(self.media.audio)
+        return claimed is not None and self.sound.end >= claimed - self.sound.tolerance
+
+    def _passed(self, packet: Packet) -> bool:
+        """The demuxer is so far beyond the span that all of it should have come."""
+        if self.duration is None or packet.dts is None or packet.time_base is None:
+            return False
+        end = self.request.start + max(self.request.sound_offset, 0) + self.duration
+        return packet.dts * packet.time_base - self.media.zero > end + _APART
+
+    def _take(self, kind: str, frame: VideoFrame | AudioFrame, time: Fraction) -> None:
+        """Add a frame, unless a seek has left some of the span behind."""
+        if kind in self._missed or (kind in self._unsure and not self._lands(kind, frame, time)):
+            return
+        self._add(frame, time)
+        if time < self.request.start:
+            self.decoded_bytes = 0  # the limit is for the span
+
+    def _lands(self, kind: str, frame: VideoFrame | AudioFrame, time: Fraction) -> bool:
+        """Whether a frame after a seek is to be added; notes what that tells of its stream."""
+        paused = False
+        if isinstance(frame, AudioFrame):
+            assert self.sound is not None
+            if not self.sound.rate:
+                # FFmpeg cuts the head off the first block after a seek, and rounds its time twice.
+                self._check_rate(frame)
+                self.sound.skip(time, frame)
+                if self.sound.end > self._first(kind) - MARGIN:
+                    self._missed.add(kind)
+                return False
+            paused = self.sound.right is not None and time >= self.sound.right
+        if time > self._first(kind) and not paused:
+            self._missed.add(kind)
+            return False
+        self._unsure.discard(kind)
+        return True
 
     def _first(self, kind: str) -> Fraction:
         """Where the span of a stream starts."""
@@ -121,8 +179,7 @@ class Decoding:
         self._check_time(time)
         if isinstance(frame, AudioFrame):
             assert self.sound is not None
-            rate = frame.sample_rate
-            self.request.limits.check(self.media.path, "max_sample_rate", rate, "its sample rate")
+            self._check_rate(frame)
             self.sound.add(time, frame)
             return
         assert self.grid is not None
@@ -133,6 +190,10 @@ class Decoding:
         limits.check(self.media.path, "max_decoded_bytes", self.decoded_bytes, what)
         ticks = Fraction(frame.duration or 0) * (frame.time_base or 0)
         self.grid.add(time, frame, ticks or 1 / native_fps(self.media))
+
+    def _check_rate(self, frame: AudioFrame) -> None:
+        limits, rate = self.request.limits, frame.sample_rate
+        limits.check(self.media.path, "max_sample_rate", rate, "its sample rate")
 
     def _check_time(self, time: Fraction) -> None:
         if self.duration is None:
@@ -207,11 +268,16 @@ def decode_sound(
     """Waveform and sample rate of ``duration`` seconds, or None without a sound stream."""
     if media.audio is None:
         return None
-    end = request.start + duration
+    return _heard(media, request, duration).waveform(duration)
+
+
+def _heard(media: OpenMedia, request: ReadRequest, duration: Fraction | None) -> Decoding:
+    """A pass over the sound alone, of ``duration`` seconds or to its end."""
+    end = None if duration is None else request.start + duration
     alone = dataclasses.replace(media, video=None)
     decoding = Decoding(alone, dataclasses.replace(request, end=end))
     decoding.run(sought=False)
-    return decoding.waveform(duration)
+    return decoding
 
 
 def assemble(

@@ -32,7 +32,8 @@ class MediaLimits:
         max_sample_rate: Sound samples per second, in the file and returned.
         max_channels: Sound channels in the file.
         max_output_bytes: Memory of the clip that one read returns.
-        max_decoded_bytes: Decoded pictures of one read, counted as RGB, also those not returned.
+        max_decoded_bytes: Decoded pictures from the start of what one read, or one window, returns,
+            counted as RGB, also those that no frame shows.
     """
 
     max_file_bytes: int = 16 << 30

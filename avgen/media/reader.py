@@ -23,8 +23,9 @@ from avgen.media.sniff import IMAGES, open_regular, sniff
 
 # Seeking less far than this costs more than it saves.
 _SEEK_FROM = 2
-# Block transforms need the blocks before the first wanted one.
-_PREROLL = Fraction(1, 2)
+# Seconds to seek before the span: block transforms need the blocks before the first wanted one, and
+# where a container has no index, FFmpeg may land behind the key picture that is needed.
+_PREROLLS = (Fraction(1, 2), Fraction(5))
 
 
 def read(
@@ -78,8 +79,12 @@ def read(
         return read_with_decord(request)
     if reader != "pyav":
         raise ValueError(f"reader is {reader!r}; use 'pyav' or 'decord'")
-    clip = _read(request, seek=True) if request.start > _SEEK_FROM else None
-    return clip or _read(request, seek=False)  # type: ignore[return-value]
+    for preroll in _PREROLLS:
+        if request.start - preroll > _SEEK_FROM:
+            clip = _read(request, preroll)
+            if clip is not None:
+                return clip
+    return _read(request, None)  # type: ignore[return-value]
 
 
 def read_image(path: str | Path, *, limits: MediaLimits | None = None) -> UInt8[ndarray, "h w 3"]:
@@ -104,12 +109,18 @@ def read_image(path: str | Path, *, limits: MediaLimits | None = None) -> UInt8[
             return to_rgb(next(container.decode(stream)))
 
 
-def _read(request: ReadRequest, *, seek: bool) -> Clip | None:
-    """The clip, or None where a seek landed too late."""
+def _read(request: ReadRequest, preroll: Fraction | None) -> Clip | None:
+    """The clip, or None where a seek landed too late for the picture."""
     with opened(request.path, request.limits) as media, guarded(request.path, "decode it"):
         request.check_media(media)
         decoding = Decoding(media, request)
-        if seek:
-            at = media.zero + request.start + min(request.sound_offset, 0) - _PREROLL
+        if preroll is not None:
+            at = media.zero + request.start + min(request.sound_offset, 0) - preroll
             media.container.seek(int(at * av_ticks), backward=True)
-        return decoding.clip() if decoding.run(sought=seek) else None
+        missed = decoding.run(sought=preroll is not None)
+        if missed and (media.video is None or "video" in missed):
+            return None
+        if missed:
+            with opened(request.path, request.limits) as again:
+                decoding.hear(again)
+        return decoding.clip()

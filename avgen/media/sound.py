@@ -62,7 +62,7 @@ class SoundPlacer:
                 not a number.
         """
         block = samples(frame)
-        if not self._blocks and self.rate == 0:
+        if self._next is None:
             self.rate, self._channels = frame.sample_rate, block.shape[0]
         if (frame.sample_rate, block.shape[0]) != (self.rate, self._channels):
             raise ValueError("the sound changes its sample rate or channels in mid-stream")
@@ -73,6 +73,11 @@ class SoundPlacer:
         self._place(round((self._next - self.left) * self.rate), block)
         self._next += Fraction(block.shape[1], self.rate)
         self.end = self._next
+
+    def skip(self, time: Fraction, frame: AudioFrame) -> None:
+        """A block before the span, of which only the end and the format count."""
+        self.rate, self._channels = frame.sample_rate, frame.layout.nb_channels
+        self.end = time + Fraction(frame.samples, frame.sample_rate)
 
     def _place(self, at: int, block: Float32[ndarray, "c s"]) -> None:
         first = max(0, -at)

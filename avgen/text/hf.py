@@ -1,14 +1,18 @@
 """Text encoders of Hugging Face transformers (T5, Qwen and others) behind the same base class."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from avgen import checkpoint
 from avgen.text.base import TextEncoder
+
+# Padded tokens that go through the frozen model at once: its memory is bounded by them.
+_BATCH_TOKENS = 8192
 
 
 class HuggingFaceTextEncoder(TextEncoder):
@@ -63,24 +67,44 @@ class HuggingFaceTextEncoder(TextEncoder):
         Raises:
             ValueError: A text has more than ``max_length`` tokens.
         """
-        batch = self.tokenizer(texts, padding=True, return_tensors="pt", padding_side="right")
-        lengths = batch["attention_mask"].sum(1).clamp(min=1).tolist()
+        padding = self.tokenizer.pad_token_id
+        tokens = [torch.tensor(ids or [padding]) for ids in self.tokenizer(texts)["input_ids"]]
+        lengths = [len(ids) for ids in tokens]
         if max(lengths) > self.max_length:
             worst = texts[lengths.index(max(lengths))]
             raise ValueError(
                 f"text of {max(lengths)} tokens ({worst[:40]!r}...) is longer than max_length={self.max_length}; "
                 "shorten it or raise max_length"
             )
+        states = [torch.empty(0)] * len(texts)
+        for indices in _batches(lengths):
+            found = self._states([tokens[i] for i in indices])
+            for i, of_text in zip(indices, found, strict=True):
+                states[i] = of_text[: lengths[i]]
+        return pad_sequence(states, batch_first=True), lengths
+
+    @torch.no_grad()
+    def _states(self, tokens: list[Tensor]) -> Float[Tensor, "g l e"]:
+        """Padded states of texts that go through the frozen model together."""
         device = self.projection.weight.device
-        with torch.no_grad():
-            states = self.pretrained(
-                **{k: batch[k].to(device) for k in ("input_ids", "attention_mask")}
-            ).last_hidden_state
-        return states, lengths
+        ids = pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_token_id)
+        mask = pad_sequence([torch.ones_like(text) for text in tokens], batch_first=True)
+        return self.pretrained(
+            input_ids=ids.to(device), attention_mask=mask.to(device)
+        ).last_hidden_state
 
     def project(self, states: Float[Tensor, "g l e"]) -> Float[Tensor, "g l d"]:
         """The trained projection."""
         return self.projection(states.to(self.projection.weight.dtype))
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of texts of similar length, as many together as the bound on tokens allows."""
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    while order:
+        size = max(1, _BATCH_TOKENS // lengths[order[0]])
+        yield order[:size]
+        order = order[size:]
 
 
 def _load(model: str) -> tuple[Any, Any]:

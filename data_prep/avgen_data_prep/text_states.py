@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import torch
@@ -14,8 +13,6 @@ from avgen.data.text_features import encode_captions
 from avgen.text.hf import HuggingFaceTextEncoder
 from avgen_data_prep.build import Job, Record, Source, fingerprint
 
-_BATCH = 16
-
 
 @dataclass(frozen=True)
 class WithText(Source):
@@ -24,7 +21,7 @@ class WithText(Source):
     Attributes:
         source: Where the examples come from.
         model: Local folder or hub id of a text encoder that transformers reads.
-        max_length: Tokens kept of one segment; longer segments are refused.
+        max_length: Tokens of one segment at most; a clip with a longer one becomes a record.
     """
 
     source: Source
@@ -55,7 +52,8 @@ class WithText(Source):
         """Those of the source."""
         identity = self._encoder.identity
         return [
-            replace(job, key=fingerprint(job.key, "text", identity)) for job in self.source.jobs()
+            replace(job, key=fingerprint(job.key, "text", identity, self.max_length))
+            for job in self.source.jobs()
         ]
 
     def open(self) -> Callable[[Job, list[Record]], Iterator[Example]]:
@@ -63,13 +61,15 @@ class WithText(Source):
         make = self.source.open()
 
         def with_text(job: Job, records: list[Record]) -> Iterator[Example]:
-            examples = make(job, records)
-            while batch := list(islice(examples, _BATCH)):
-                captions = [caption for example in batch for caption in example.captions]
-                features = iter(encode_captions(self._encoder.encode, captions))
-                for example in batch:
-                    own = tuple(islice(features, len(example.captions)))
-                    yield replace(example, text_features=own)
+            # One clip at a time: its texts' padded states are in memory together.
+            for example in make(job, records):
+                try:
+                    features = encode_captions(self._encoder.encode, example.captions)
+                except ValueError as error:
+                    record = Record(file=example.id, outcome="bad caption", reason=str(error))
+                    records.append(record)
+                    continue
+                yield replace(example, text_features=features)
 
         return with_text
 

@@ -1,11 +1,18 @@
+import json
+import tarfile
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from avgen_data_prep import cli
+from transformers import AutoTokenizer
 
+from avgen.caption import TimedCaption
 from avgen.data.datamodule import LatentDataModule
 from avgen.data.schema import read_info
+from avgen.text.base import segments
 from avgen.text.hf import HuggingFaceTextEncoder
 
 WORLDS = ["worlds", "--world", "bounce", "--count", "5", "--seconds", "0.52", "--shard-size", "2"]
@@ -52,7 +59,43 @@ def test_what_cannot_be_is_said(
     assert make(tmp_path / "d") == 0
     assert make(tmp_path / "d", "--text-encoder", tiny_t5) == 2
     assert "holds a dataset with another text encoder" in capsys.readouterr().err
-    assert make(tmp_path / "e", "--text-encoder", tiny_t5, "--text-length", "3") == 2
-    assert "is longer than max_length=3" in capsys.readouterr().err
     assert make(tmp_path / "e", "--text-encoder", str(tmp_path / "nowhere")) == 2
     assert "nowhere: cannot be loaded" in capsys.readouterr().err
+
+
+def longest_segments(dataset: Path, tokenizer: Any) -> dict[str, int]:
+    """Tokens of the longest segment of each clip's captions."""
+    found = {}
+    for shard in sorted(dataset.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar.getmembers():
+                name, kind = member.name.split(".", 1)
+                if kind == "json":
+                    told = json.loads(tar.extractfile(member).read())  # type: ignore[union-attr]
+                    captions = [TimedCaption.from_json(item) for item in told["captions"]]
+                    texts = [part.text for caption in captions for part in segments(caption)]
+                    found[name] = max(len(ids) for ids in tokenizer(texts)["input_ids"])
+    return found
+
+
+def test_a_clip_whose_caption_is_too_long_is_left_out_and_said(
+    tmp_path: Path, tiny_t5: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "all")
+    tokens = longest_segments(tmp_path / "all", AutoTokenizer.from_pretrained(tiny_t5))
+    most = min(tokens.values())
+    short = [name for name, number in tokens.items() if number <= most]
+    assert 0 < len(short) < len(tokens)
+    assert make(tmp_path / "d", "--text-encoder", tiny_t5, "--text-length", str(most)) == 0
+    told = capsys.readouterr().err
+    kept = pq.read_table(tmp_path / "d" / "manifest.parquet")["id"].to_pylist()
+    assert kept == short
+    assert f"{len(tokens) - len(short)} were left out; the first are:" in told
+    for name in set(tokens) - set(short):
+        assert f"{name}: bad caption: text of " in told
+    assert f"is longer than max_length={most}; shorten it" in told
+    # With another length the same folder is made again.
+    assert make(tmp_path / "d", "--text-encoder", tiny_t5, "--text-length", "512") == 0
+    assert pq.read_table(tmp_path / "d" / "manifest.parquet").num_rows == len(tokens)
+    assert make(tmp_path / "none", "--text-encoder", tiny_t5, "--text-length", "1") == 1
+    assert "0 clips in 3 shards" in capsys.readouterr().err

@@ -46,13 +46,17 @@ def write_media(
     times: Sequence[float] = (),
     waveform: np.ndarray | None = None,
     sound_at: float = 0.0,
+    sound_pause: tuple[float, float] | None = None,
     video_codec: str = "libx264",
     audio_codec: str = "aac",
     gop: int = 12,
     pixels: str = "yuv420p",
     size: tuple[int, int] = (32, 32),
 ) -> Path:
-    """Write a file with pictures at given times and sound from a given time, by PyAV alone."""
+    """Write a file with pictures at given times and sound from a given time, by PyAV alone.
+
+    Between the two times of ``sound_pause`` the file stores no sound.
+    """
     tick = Fraction(1, 90_000)
     with av.open(str(path), "w") as container:
         video = audio = None
@@ -73,7 +77,12 @@ def write_media(
             packets += video.encode(frame)
         packets += video.encode(None) if video else []
         if audio is not None and waveform is not None:
-            packets += _sound_packets(audio, waveform, sound_at)
+            first, last = sound_pause or (0.0, 0.0)
+            packets += [
+                packet
+                for packet in _sound_packets(audio, waveform, sound_at)
+                if not first <= packet.pts * packet.time_base < last
+            ]
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             container.mux(packet)
     return path

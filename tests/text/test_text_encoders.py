@@ -98,6 +98,31 @@ def test_hugging_face_encoder_stays_frozen(tiny_t5):
 
 
 @torch.inference_mode()
+def test_texts_go_through_the_frozen_model_in_batches_of_bounded_size(tiny_t5, monkeypatch):
+    encoder = HuggingFaceTextEncoder(tiny_t5, 24)
+    shapes: list[tuple[int, int]] = []
+    encoder.pretrained.register_forward_pre_hook(
+        lambda _, args, given: shapes.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    texts = ["ball " * n for n in (3, 40, 1, 2, 17, 3)] + ["", "the floor"]
+    alone = [encoder.encode([text])[0][0] for text in texts]
+    together, lengths = encoder.encode(texts)
+    shapes.clear()
+    monkeypatch.setattr("avgen.text.hf._BATCH_TOKENS", 20)
+    states, same = encoder.encode(texts)
+    assert lengths == same == [3, 40, 1, 2, 17, 3, 1, 2]
+    assert states.shape == together.shape == (8, 40, 16)
+    for found in (states, together):
+        for row, expected, length in zip(found, alone, lengths, strict=True):
+            torch.testing.assert_close(row[:length], expected, atol=1e-5, rtol=1e-5)
+            assert not row[length:].any()
+    assert sum(rows for rows, _ in shapes) == len(texts)
+    assert shapes[0] == (1, 40)  # alone, as it is above the bound
+    assert all(rows * width <= 20 for rows, width in shapes[1:])
+    assert len(shapes) == 3
+
+
+@torch.inference_mode()
 def test_kept_states_give_the_tokens_that_the_captions_give(tiny_t5):
     encoder = HuggingFaceTextEncoder(tiny_t5, 24)
     captions = [caption("a red ball", HIT), caption("the floor"), caption("a ball", HIT, THUD)]

@@ -21,6 +21,7 @@ _LOOKED_AT = 1000
 _SHAPE = ("duration_us", "num_frames", "height", "width")
 _SOURCE = ("source_duration_us", "source_height", "source_width", "source_fps")
 _NEEDED = ("id", "source_sha256", "num_samples", *_SOURCE, *_SHAPE)
+_SHOTS = "shot_us"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,14 @@ class CaptionTokens:
 def measured_corpus(folder: Path) -> Corpus:
     """The corpus that a run prepared.
 
+    A source whose header tells no duration is as long as its shots; without shots it is left out of
+    the footage.
+
     Raises:
-        ValueError: The folder holds no finished run, or one without clips or without the columns of
-            ``probe`` and ``cut``.
+        ValueError: The folder holds no finished run, or one without clips, without the columns of
+            ``probe`` and ``cut``, or without a source of known length.
     """
-    table = _manifest(folder, (*_NEEDED, "captions"))
+    table = _manifest(folder, (*_NEEDED, _SHOTS, "captions"))
     missing = sorted(set(_NEEDED) - set(table.column_names))
     if missing:
         raise ValueError(
@@ -55,12 +59,12 @@ def measured_corpus(folder: Path) -> Corpus:
     if not table.num_rows:
         raise ValueError(f"{folder / MANIFEST}: holds no clips; see `avgen prep status {folder}`")
     files = read_sources(folder)
-    sources = table.select(["source_sha256", *_SOURCE]).group_by(["source_sha256", *_SOURCE])
-    footage = sources.aggregate([]).to_pylist()
+    footage, unknown = _footage(folder, table)
     seconds = sum(row["source_duration_us"] for row in footage) / MICROSECONDS
     pixels = sum(_pixel_rate(row) * row["source_duration_us"] for row in footage) / MICROSECONDS
     size, looked_at = _mean_size(folder, table)
     place = f"measured in {folder / MANIFEST}"
+    left_out = f"; {unknown} of unknown length left out" if unknown else ""
     return Corpus(
         hours=seconds / 3600,
         num_sources=len(files),
@@ -69,7 +73,7 @@ def measured_corpus(folder: Path) -> Corpus:
         clips=_shapes(table),
         clip_bytes=size * table.num_rows,
         captions_per_clip=_captions_per_clip(table),
-        sources_from=f"{place} ({len(files)} files, {len(footage)} with clips)",
+        sources_from=f"{place} ({len(files)} files, {len(footage)} with clips{left_out})",
         clips_from=f"{place} ({table.num_rows} clips)",
         clip_bytes_from=f"measured on {looked_at} of {table.num_rows} files of clips",
     )
@@ -105,6 +109,28 @@ def _manifest(folder: Path, names: Sequence[str]) -> pa.Table:
         )
     file = pq.ParquetFile(path)
     return file.read(columns=[name for name in names if name in file.schema_arrow.names])
+
+
+def _footage(folder: Path, table: pa.Table) -> tuple[list[dict[str, Any]], int]:
+    """The sources that gave clips and whose length is known, and the number of the others.
+
+    Raises:
+        ValueError: The length of none is known.
+    """
+    numbered = table.append_column("row", pa.array(range(table.num_rows)))
+    first = numbered.group_by("source_sha256").aggregate([("row", "min")])["row_min"]
+    names = [name for name in (*_SOURCE, _SHOTS) if name in table.column_names]
+    sources = table.select(names).take(first).to_pylist()
+    for row in sources:
+        if row["source_duration_us"] is None and row.get(_SHOTS):
+            row["source_duration_us"] = row[_SHOTS][-1] - row[_SHOTS][0]
+    footage = [row for row in sources if row["source_duration_us"]]
+    if not footage:
+        raise ValueError(
+            f"{folder / MANIFEST}: tells the length of no source; run a pipeline with the stage "
+            "shots, or describe the corpus in a YAML file"
+        )
+    return footage, len(sources) - len(footage)
 
 
 def _pixel_rate(row: dict[str, Any]) -> float:

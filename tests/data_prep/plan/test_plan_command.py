@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import av
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -61,6 +62,43 @@ def test_a_run_tells_its_corpus(work, footage):
     assert corpus.clip_bytes == pytest.approx(sum(files))
     assert corpus.captions_per_clip >= 1
     assert "3 files, 2 with clips" in corpus.sources_from
+
+
+def test_a_source_without_a_duration_is_as_long_as_its_shots(
+    footage, pipeline, work, tmp_path, capsys
+):
+    folder, run = tmp_path / "streams", tmp_path / "run"
+    folder.mkdir()
+    for number, film in enumerate(sorted(footage.glob("*.mp4"))):
+        if film.name == "broken.mp4":
+            continue
+        with av.open(str(film)) as source, av.open(str(folder / f"{number}.ts"), "w") as out:
+            streams = {s: out.add_stream_from_template(s) for s in source.streams}
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream]
+                    out.mux(packet)
+    Run(sources=folder, folder=run, pipeline=load(pipeline)).execute(InProcess())
+    assert main(["plan", "--data", str(run)]) == 0
+    assert "2 files, 2 with clips)" in " ".join(capsys.readouterr().out.split())
+    known = measured_corpus(work)
+    assert measured_corpus(run).hours == pytest.approx(known.hours, rel=0.02)
+    assert measured_corpus(run).source_pixel_rate == pytest.approx(
+        known.source_pixel_rate, rel=0.02
+    )
+
+    table = pq.ParquetFile(run / MANIFEST).read()
+    first = table["source_sha256"][0].as_py()
+    shots = [None if row["source_sha256"] == first else row["shot_us"] for row in table.to_pylist()]
+    at = table.column_names.index("shot_us")
+    half = table.set_column(at, "shot_us", pa.array(shots, table["shot_us"].type))
+    pq.write_table(half, run / MANIFEST)
+    corpus = measured_corpus(run)
+    assert corpus.hours == pytest.approx(known.hours / 2, rel=0.02)
+    assert "2 files, 1 with clips; 1 of unknown length left out" in corpus.sources_from
+    pq.write_table(table.drop_columns(["shot_us"]), run / MANIFEST)
+    assert main(["plan", "--data", str(run)]) == 1
+    assert "tells the length of no source; run a pipeline with" in capsys.readouterr().err
 
 
 def test_the_rates_of_a_run_give_back_its_seconds(work):
