@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from avgen_eval.events import score_events
-from eval_media import FPS, RATE, bouncing, flashes, knocks
+from eval_media import DURATION, FPS, RATE, bouncing, flashes, knocks
 from scipy.ndimage import gaussian_filter, zoom
 
 from avgen.measure.flow import (
@@ -13,7 +13,8 @@ from avgen.measure.flow import (
     warp,
 )
 from avgen.measure.motion import measure_motion, picture_impacts
-from avgen.measure.onsets import onset_strength, onset_train, sound_onsets
+from avgen.measure.offset import measure_offset
+from avgen.measure.onsets import find_onsets, onset_strength, onset_train, sound_onsets
 
 TIMES = (0.31, 0.62, 0.9, 1.37, 1.7)
 
@@ -165,3 +166,41 @@ def test_fields_are_stretched_as_scipy_zooms(old: int, new: int, axis: int) -> N
     stretched = _stretch(values, new, axis)
     assert stretched.shape == expected.shape
     np.testing.assert_allclose(stretched, expected, atol=1e-5)
+
+
+def test_even_times_change_nothing() -> None:
+    frames = bouncing(TIMES)
+    even, told = (
+        measure_motion(frames, FPS, times=times) for times in (None, np.arange(len(frames)) / FPS)
+    )
+    np.testing.assert_allclose(told.strength.values, even.strength.values, atol=1e-6)
+    np.testing.assert_allclose(told.speed.values, even.speed.values, atol=1e-6)
+    assert told.speed.start == even.speed.start
+
+
+def test_an_offset_is_right_where_a_third_of_the_frames_is_missing() -> None:
+    """Where the frames before the gaps are repeated instead, what happened in them is late."""
+    frames, sound = bouncing(TIMES), onset_train(*find_onsets(knocks(TIMES), RATE), DURATION)
+    repeated, told = [], []
+    for seed in range(4):
+        kept = np.random.default_rng(seed).uniform(size=len(frames)) > 0.3
+        kept[[0, -1]] = True
+        (times,) = np.nonzero(kept)
+        shown = times[np.searchsorted(times, np.arange(len(frames)), side="right") - 1]
+        motions = (
+            measure_motion(frames[shown], FPS),
+            measure_motion(frames[times], FPS, times=times / FPS),
+        )
+        for motion, found in zip(motions, (repeated, told), strict=True):
+            offset = measure_offset(sound, motion.strength, min_confidence=0)
+            found.append((abs(offset.offset_ms), offset.confidence))
+    assert max(error for error, _ in told) < 8
+    assert max(error for error, _ in repeated) > 12
+    assert min(confidence for _, confidence in told) > max(c for _, c in repeated)
+
+
+def test_times_that_do_not_fit_are_refused() -> None:
+    frames = bouncing(TIMES)[:5]
+    for times in (np.arange(4) / FPS, np.zeros(5)):
+        with pytest.raises(ValueError, match="times for 5 frames; give one for each, rising"):
+            measure_motion(frames, FPS, times=times)
