@@ -221,7 +221,7 @@ class LearnedSyncValues(Extractor):
     """Offset by the project's own network, which is named by the hash of its weights."""
 
     name: ClassVar[str] = "learned_sync"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[frozenset[Need]] = frozenset({"video", "audio"})
 
     @property

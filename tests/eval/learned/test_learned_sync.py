@@ -92,6 +92,18 @@ def test_shipped_weights_follow_a_shift(world: str) -> None:
     assert np.median(errors) <= 80
 
 
+def test_a_short_clip_is_not_asked_for_offsets_that_it_has_no_room_for() -> None:
+    found = [
+        learned_offset(render(world, seed).slice(0, 1.96))
+        for world in ("bounce", "engine")
+        for seed in range(6)
+    ]
+    offsets = [abs(each.offset_ms) for each in found if each]
+    assert len(offsets) == 12
+    assert max(offsets) <= 960
+    assert np.mean(np.array(offsets) <= 200) >= 0.75
+
+
 def test_sound_of_another_clip_is_less_certain() -> None:
     clips = [render("drums", seed) for seed in range(6)]
     right = [learned_offset(clip) for clip in clips]
