@@ -35,9 +35,9 @@ class SourceSync(Measure):
     mean, weighted by the tenth power of the confidence, of the largest group that lies within 25 ms
     of one of them. Of 288 films of 10 to 60 s cut from clips of all worlds, with offsets up to 250 ms
     and a third of them with missing or shifted pictures, 226 pass the thresholds of `Cut`: 217 are
-    within 10 ms, half within 2.6 and the worst within 22. Sounds with a soft attack (the talker's) are dated some 20 ms early. Fails on:
-    sources whose sounds have no visible cause, or whose offset drifts (the share tells) or exceeds
-    half a second.
+    within 10 ms, half within 2.6 and the worst within 22. Sounds with a soft attack (the talker's)
+    are dated some 20 ms early. Fails on: sources whose sounds have no visible cause, or whose offset
+    drifts (the share tells) or exceeds half a second.
 
     Columns: ``source_offset_ms`` (positive: the sound is late; null where too few windows count and
     agree); ``source_offset_confidence`` (0 to 1, mean of the windows that agree, weighted likewise;
