@@ -1,4 +1,4 @@
-"""AVBatch: what the data room hands to training.
+"""AVBatch and PackedBatch: what the data room hands to training.
 
 B batch, C channels, T H W video latent grid, L audio steps, Q codebooks.
 """
@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from avgen.caption import TimedCaption
+from avgen.data.schema import STREAMS
 from avgen.data.text_features import TextFeatures
 
 
@@ -27,8 +28,8 @@ class AVBatch:
         duration: Seconds of each clip.
         time_stride: Frames per video latent step after the first, None without a video codec.
         audio_rate: Audio latent steps per second, None without an audio codec.
-        step: Number of the batch in the run; with a seed, a source of random numbers that
-            survives a restart.
+        step: Number of the batch in the run (that of the step, unless steps pack several batches);
+            with a seed, a source of random numbers that survives a restart.
         text: Encoder states of each caption, or None where they are not asked for.
     """
 
@@ -47,6 +48,16 @@ class AVBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def parts(self) -> "tuple[AVBatch, ...]":
+        """Itself, as the only part: code for packed batches reads both kinds."""
+        return (self,)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams that it holds."""
+        return tuple(name for name in STREAMS if getattr(self, name) is not None)
+
     def to(self, *args: Any, **kwargs: Any) -> "AVBatch":
         """The batch with its tensors moved as by `torch.Tensor.to`; codes stay integer."""
         return replace(
@@ -56,3 +67,45 @@ class AVBatch:
             codes=None if self.codes is None else self.codes.to(*args, **kwargs).long(),
             text=None if self.text is None else [t.to(*args, **kwargs) for t in self.text],
         )
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Batches of different shape that one step trains on together, without padding.
+
+    Attributes:
+        parts: The batches; all hold the same streams.
+
+    Raises:
+        ValueError: No parts, or parts that hold different streams.
+    """
+
+    parts: tuple[AVBatch, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("a packed batch of no parts; give at least one AVBatch")
+        first, *others = self.parts
+        for other in others:
+            if other.streams != first.streams:
+                raise ValueError(
+                    f"clips packed together need the same streams, but {first.ids[0]!r} has "
+                    f"{_listed(first.streams)} and {other.ids[0]!r} {_listed(other.streams)}; "
+                    "leave out clips that lack a stream, or pack 1 batch per step"
+                )
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def step(self) -> int:
+        """That of the first part: no other packed batch of the run has it."""
+        return self.parts[0].step
+
+    def to(self, *args: Any, **kwargs: Any) -> "PackedBatch":
+        """All parts moved as by `AVBatch.to`."""
+        return PackedBatch(tuple(part.to(*args, **kwargs) for part in self.parts))
+
+
+def _listed(streams: tuple[str, ...]) -> str:
+    return " and ".join(streams) or "none"

@@ -34,7 +34,10 @@ class LatentDataModule(LightningDataModule):
     Args:
         folders: Dataset folders: paths, or URLs that fsspec has a driver for (``s3://...``).
         weights: Share of the batches from each folder; None: by number of examples.
-        batch_size: Clips per step and process.
+        batch_size: Clips of one shape per step and process.
+        pack: Batches per step. Above 1, a step trains on so many batches, each of clips of its own
+            shape, as one `avgen.data.batch.PackedBatch`: up to ``pack * batch_size`` clips without
+            padding. All clips must then hold the same of the ``modalities``.
         seed: Of order and caption choice.
         val_fraction: Share of examples held out, by hash of their id.
         modalities: Streams to load.
@@ -62,6 +65,7 @@ class LatentDataModule(LightningDataModule):
         *,
         weights: Sequence[float] | None = None,
         batch_size: int = 16,
+        pack: int = 1,
         seed: int = 0,
         val_fraction: float = 0.02,
         modalities: Sequence[Stream] = ("video", "audio"),
@@ -84,6 +88,8 @@ class LatentDataModule(LightningDataModule):
                 f"weights {list(weights)}: give one positive number for each of "
                 f"{len(folders)} folders"
             )
+        if pack < 1:
+            raise ValueError(f"pack {pack}: give 1, or more batches to train on in one step")
         if not 0 <= val_fraction < 1:
             raise ValueError(f"val_fraction {val_fraction} must be at least 0 and below 1")
         if not modalities or (first_frame_only and "video" not in modalities):
@@ -98,6 +104,7 @@ class LatentDataModule(LightningDataModule):
         self.folders = [str(folder) for folder in folders]
         self.weights = weights
         self.batch_size = batch_size
+        self.pack = pack
         self.seed = seed
         self.val_fraction = val_fraction
         self.modalities = tuple(modalities)
@@ -147,8 +154,20 @@ class LatentDataModule(LightningDataModule):
         """Codec of the audio latents and codes."""
         return self._opened()[0].info.audio_codec
 
+    @property
+    def text_encoder(self) -> TextInfo | None:
+        """Encoder of the text features; None where they are not loaded."""
+        return self._opened()[0].info.text_encoder if self.text_features else None
+
     def sampler(self) -> PureSampler:
-        """The training sampler of this process."""
+        """The training sampler of this process.
+
+        Raises:
+            DatasetError: Clips to be packed that hold different streams.
+            ValueError: No examples.
+        """
+        if self.pack > 1:
+            self._check_same_streams()
         ranks, rank = self._ranks()
         return PureSampler(
             self._groups(ranks),
@@ -157,6 +176,7 @@ class LatentDataModule(LightningDataModule):
             seed=self.seed,
             rank=rank,
             num_ranks=ranks,
+            pack=self.pack,
         )
 
     def train_dataloader(self) -> StepLoader:
@@ -205,8 +225,9 @@ class LatentDataModule(LightningDataModule):
         if state_dict["fingerprint"] != self._fingerprint():
             raise DatasetError(
                 f"the data differ from those of the checkpoint at step {state_dict['step']} "
-                "(folders, their contents, exclusion list, seed, batch size, split or modalities), "
-                "so the run cannot go on exactly; restore them, or start a new run from its weights"
+                "(folders, their contents, exclusion list, seed, batch size, pack, split or "
+                "modalities), so the run cannot go on exactly; restore them, or start a new run "
+                "from its weights"
             )
 
     def batches_trained(self) -> int | None:
@@ -265,6 +286,7 @@ class LatentDataModule(LightningDataModule):
             [self.batch_size * self._ranks()[0], self.seed],
             [self.val_fraction, list(self.modalities), self.first_frame_only, self.steps_per_epoch],
             *([self.exclusion.fingerprint] if self.exclusion else []),
+            *([{"pack": self.pack}] if self.pack > 1 else []),
         )
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -303,6 +325,24 @@ class LatentDataModule(LightningDataModule):
                 for indices, size in zip(buckets.values(), sizes, strict=True)
             ]
         return groups
+
+    def _check_same_streams(self) -> None:
+        seen: dict[tuple[str, ...], tuple[str, int]] = {}
+        for number, buckets in self._buckets(val=False):
+            for (*shapes, _), indices in buckets.items():
+                held = tuple(n for n, shape in zip(STREAMS, shapes, strict=True) if shape)
+                folder, count = seen.get(held, (self.folders[number], 0))
+                seen[held] = folder, count + len(indices)
+        if len(seen) > 1:
+            found = "; ".join(
+                f"{count} clips with {' and '.join(held)} (first in {folder})"
+                for held, (folder, count) in seen.items()
+            )
+            raise DatasetError(
+                f"pack {self.pack} needs clips that all hold the same of {list(self.modalities)}, "
+                f"but there are {found}; give `modalities` that all clips hold, leave out the "
+                "clips that lack one, or set pack to 1"
+            )
 
     def _val_parts(self) -> Iterator[np.ndarray]:
         for _, buckets in self._buckets(val=True):

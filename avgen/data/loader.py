@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from avgen.caption import TimedCaption
-from avgen.data.batch import AVBatch
+from avgen.data.batch import AVBatch, PackedBatch
 from avgen.data.dataset import LatentDataset, LatentExample, Members
 from avgen.data.sampler import Draw, PureSampler, mix
 from avgen.data.schema import STREAMS
@@ -22,7 +23,7 @@ _MOST_BATCHES = 64
 
 
 class Item(NamedTuple):
-    """An example, which of its captions is used, and the step it is drawn for."""
+    """An example, which of its captions is used, and the number of its batch in the run."""
 
     example: LatentExample
     choice: int
@@ -90,8 +91,12 @@ class BatchView(Dataset[Item]):
         dataset = self.datasets[number]
         return dataset, draw.example - int(self.ends[number]) + len(dataset)
 
-    def collate(self, items: list[Item]) -> AVBatch:
-        """Stack examples of one shape."""
+    def collate(self, items: list[Item]) -> AVBatch | PackedBatch:
+        """Stack the examples of each batch; several batches make a packed one."""
+        parts = [self._batch(list(part)) for _, part in groupby(items, lambda item: item.step)]
+        return parts[0] if len(parts) == 1 else PackedBatch(tuple(parts))
+
+    def _batch(self, items: list[Item]) -> AVBatch:
         examples = [item.example for item in items]
         captions = [item.caption for item in items]
         fps, duration = examples[0]["fps"], examples[0]["duration"]
@@ -135,7 +140,7 @@ class StepLoader(DataLoader[Item]):
 
     Args:
         view: Examples.
-        sampler: Batches.
+        sampler: Draws of each step.
         first_step: Gives the step of the next batch; None where nobody knows: then the sampler's.
         num_workers: Loader processes.
         read_ahead_bytes: Without loader processes, threads read the examples of the steps to come,
@@ -181,14 +186,16 @@ class StepLoader(DataLoader[Item]):
         self.sampler_by_step.load_state_dict(state)
 
 
-def read_ahead(view: BatchView, batches: Iterator[list[Draw]], limit: int) -> Iterator[AVBatch]:
+def read_ahead(
+    view: BatchView, batches: Iterator[list[Draw]], limit: int
+) -> Iterator[AVBatch | PackedBatch]:
     """Batches in order, read by threads before they are due.
 
     Threads only read; examples are made and kept in the thread of the caller.
 
     Args:
         view: Examples.
-        batches: Draws of each batch.
+        batches: Draws of each step.
         limit: Bytes read or being read that are not used yet; one batch is always read.
     """
     waiting: deque[tuple[list[Draw], list[Future[Members | None]], int]] = deque()

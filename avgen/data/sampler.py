@@ -66,7 +66,10 @@ def _scramble(x: Any) -> Any:
 
 
 class Draw(NamedTuple):
-    """One place in a batch: the index of its example, and where in the run it stands."""
+    """One place in a batch: the index of its example, the number of its batch in the run, its place.
+
+    Without packing, a step is one batch.
+    """
 
     example: int
     step: int
@@ -103,6 +106,10 @@ class PureSampler:
     The examples of a step do not depend on the number of ranks, so a run can go on with another.
     Where a small batch cannot be shared out evenly, its first examples go to two ranks.
 
+    With ``pack`` P, step s is the batches P * s to P * s + P - 1 one after the other, each of a group
+    of its own choice; draws keep the numbers of their batches. An epoch ends with the step that
+    completes its batches.
+
     Args:
         groups: What may be batched together.
         batch_size: Examples of a batch over all ranks.
@@ -110,6 +117,7 @@ class PureSampler:
         seed: Any integer.
         rank: Which part of every batch is this process's.
         num_ranks: Processes that share every batch.
+        pack: Batches of a step.
 
     Raises:
         ValueError: No examples, or sizes and weights that make no sense.
@@ -124,6 +132,7 @@ class PureSampler:
         seed: int = 0,
         rank: int = 0,
         num_ranks: int = 1,
+        pack: int = 1,
     ):
         groups = [group for group in groups if len(group.indices) and group.weight > 0]
         if not groups:
@@ -136,29 +145,38 @@ class PureSampler:
                 f"batch_size {batch_size}, rank {rank} of {num_ranks}: "
                 "the batch must be a positive multiple of the number of ranks"
             )
+        if pack < 1:
+            raise ValueError(f"pack {pack}: a step needs at least 1 batch")
         self.groups = groups
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.num_ranks = num_ranks
+        self.pack = pack
         self.sizes = [min(batch_size, len(group.indices)) for group in groups]
         full = sum(len(g.indices) / s for g, s in zip(groups, self.sizes, strict=True))
-        self.steps_per_epoch = max(steps_per_epoch or round(full), len(groups))
-        self.quotas = apportion([group.weight for group in groups], self.steps_per_epoch)
+        batches = steps_per_epoch * pack if steps_per_epoch else round(full)
+        self.batches_per_epoch = max(batches, len(groups))
+        self.steps_per_epoch = -(-self.batches_per_epoch // pack)
+        self.quotas = apportion([group.weight for group in groups], self.batches_per_epoch)
         self._ends = np.cumsum(self.quotas)
         self.step = 0
 
     def batch(self, step: int) -> list[Draw]:
         """The examples of this rank at a global step; a pure function."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        place = permute(np.array([position]), self.steps_per_epoch, mix(self.seed, 1, epoch))[0]
+        first = step * self.pack
+        return [draw for n in range(first, first + self.pack) for draw in self._one(n)]
+
+    def _one(self, batch: int) -> list[Draw]:
+        epoch, position = divmod(batch, self.batches_per_epoch)
+        place = permute(np.array([position]), self.batches_per_epoch, mix(self.seed, 1, epoch))[0]
         number = int(np.searchsorted(self._ends, place, side="right"))
         turn = epoch * self.quotas[number] + int(place - self._ends[number] + self.quotas[number])
         indices = self._deal(number, turn)
         slots = range(
             self.rank, -(-len(indices) // self.num_ranks) * self.num_ranks, self.num_ranks
         )
-        return [Draw(int(indices[slot % len(indices)]), step, slot) for slot in slots]
+        return [Draw(int(indices[slot % len(indices)]), batch, slot) for slot in slots]
 
     def _deal(self, number: int, turn: int) -> np.ndarray:
         """Examples of the ``turn``-th batch of a group since the start of the run."""

@@ -3,7 +3,7 @@
 Letters: B rows, N tokens of a row, A numbers per token, Q codebooks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from avgen.ops.attention import Mask, Packed
 from avgen.text.base import TextTokens
+
+_Row = tuple[Tensor, Tensor, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -77,29 +79,23 @@ def attention_mask(queries: Keys, keys: Keys) -> Mask:
 
 
 def pad(streams: Sequence[StreamInput]) -> StreamInput:
-    """Batch single-clip inputs of different length with padding at the end."""
-    rows = [_row(stream) for stream in streams]
-    tokens, sigma, interval, place = (
-        None if any(part is None for part in parts) else pad_sequence(list(parts), batch_first=True)  # type: ignore[arg-type]
-        for parts in zip(*rows, strict=True)
-    )
-    assert tokens is not None
-    assert sigma is not None
-    assert interval is not None
-    return StreamInput(tokens, sigma, interval, place, tuple(len(row[0]) for row in rows))
+    """Batch clips of different length with padding at the end, one row per clip.
+
+    Raises:
+        ValueError: An input is padded or packed already.
+    """
+    rows = [row for stream in streams for row in _rows(stream)]
+    return _joined(rows, lambda parts: pad_sequence(parts, batch_first=True))
 
 
 def pack(streams: Sequence[StreamInput]) -> StreamInput:
-    """Put single-clip inputs of different length one after the other into one row."""
-    rows = [_row(stream) for stream in streams]
-    tokens, sigma, interval, place = (
-        None if any(part is None for part in parts) else torch.cat(list(parts))[None]  # type: ignore[arg-type]
-        for parts in zip(*rows, strict=True)
-    )
-    assert tokens is not None
-    assert sigma is not None
-    assert interval is not None
-    return StreamInput(tokens, sigma, interval, place, tuple(len(row[0]) for row in rows))
+    """Put clips of different length one after the other into one row, without padding.
+
+    Raises:
+        ValueError: An input is padded or packed already.
+    """
+    rows = [row for stream in streams for row in _rows(stream)]
+    return _joined(rows, lambda parts: torch.cat(parts)[None])
 
 
 def pack_text(text: TextTokens) -> tuple[TextTokens, Keys]:
@@ -110,11 +106,24 @@ def pack_text(text: TextTokens) -> tuple[TextTokens, Keys]:
     return TextTokens(states, interval, mask), Keys(lengths, None, True)
 
 
-def _row(stream: StreamInput) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    if stream.tokens.shape[0] != 1 or stream.lengths is not None:
+def _rows(stream: StreamInput) -> list[_Row]:
+    """Each clip of an input: its tokens, noise levels, intervals and places."""
+    if stream.lengths is not None:
         raise ValueError(
-            f"expected the input of one clip without padding, got {stream.tokens.shape[0]} rows"
+            f"expected clips without padding, got an input of lengths {list(stream.lengths)}; "
+            "pad or pack each clip once"
         )
-    count = stream.tokens.shape[1]
-    place = None if stream.place is None else stream.place[0]
-    return stream.tokens[0], stream.sigma[0].expand(count), stream.interval[0], place
+    sigma = stream.sigma.expand(stream.tokens.shape[:2])
+    places = [None] * len(sigma) if stream.place is None else stream.place
+    return list(zip(stream.tokens, sigma, stream.interval, places, strict=True))
+
+
+def _joined(rows: Sequence[_Row], join: Callable[[list[Tensor]], Tensor]) -> StreamInput:
+    tokens, sigma, interval, places = zip(*rows, strict=True)
+    return StreamInput(
+        join(list(tokens)),
+        join(list(sigma)),
+        join(list(interval)),
+        None if places[0] is None else join(list(places)),
+        tuple(len(row) for row in tokens),
+    )

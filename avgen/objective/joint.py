@@ -1,6 +1,6 @@
 """The objective of joint training: noise every generated token, predict, compare, stream by stream."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from avgen import tasks
 from avgen.caption import TimedCaption
-from avgen.data.datamodule import AVBatch
+from avgen.data.batch import AVBatch, PackedBatch
+from avgen.model.inputs import StreamInput, pack
 from avgen.model.layout import Layout, per_token_sigma
 from avgen.objective.corruption import Corrupted, clip_loss, corrupt, detail_weight
 from avgen.objective.sigma import SigmaDistribution
-from avgen.text.base import TextEncoder
+from avgen.text.base import TextEncoder, TextFeatures, TextTokens
 
 NUM_SIGMA_BINS = 4
 
@@ -23,22 +24,65 @@ class LossRecord:
 
     Attributes:
         total: What is minimised.
-        streams: Mean loss per stream over generated tokens.
+        streams: Mean loss per stream over the clips that generate any of it.
         sums: Per stream ``(NUM_SIGMA_BINS, 2)``: sum of clip losses and number of clips by noise level.
-        task: The task of the batch.
+        tasks: The task of each part of the batch.
     """
 
     total: Tensor
     streams: Mapping[str, Tensor]
     sums: Mapping[str, Tensor]
+    tasks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """B clips of one layout with one task: what the network is given and what it is held to.
+
+    Attributes:
+        layout: Where the tokens of every clip lie.
+        task: The task.
+        given: Per stream ``(N,)``: True where the task gives the token.
+        sigma: Per stream ``(B,)``.
+        corrupted: Per stream, tokens and targets.
+        detail: Per stream ``(B, N)``, weights of tokens; missing where all weigh the same.
+        captions: One per clip, without text where that is dropped.
+        text: Kept states of each caption, None where there are none or the text is dropped.
+        untimed: ``(B,)`` True where events lose their times.
+        exchange: ``(B,)`` 1 where streams read each other, else 0.
+    """
+
+    layout: Layout
     task: str
+    given: Mapping[str, Tensor]
+    sigma: Mapping[str, Tensor]
+    corrupted: Mapping[str, Corrupted]
+    detail: Mapping[str, Tensor]
+    captions: list[TimedCaption]
+    text: list[TextFeatures | None]
+    untimed: Tensor
+    exchange: Tensor
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def input(self, stream: str) -> StreamInput:
+        """The network's input."""
+        level = per_token_sigma(self.sigma[stream], self.given[stream])
+        return self.layout.input(stream, self.corrupted[stream].tokens, level)
+
+    def clip_losses(self, stream: str, predicted: Tensor) -> Tensor:
+        """Loss of each clip, ``(B,)``, given predictions ``(B, N, ...)``."""
+        config = self.layout.config.streams[stream]
+        return clip_loss(config, predicted, self.corrupted[stream], self.detail.get(stream))
 
 
 @dataclass(frozen=True)
 class JointObjective:
     """Flow matching on latents and masked prediction of codes, over a mixture of tasks.
 
-    Every random choice comes from the generator that is passed in. A batch has one task.
+    Every random choice comes from the generator that is passed in. A batch, or each part of a packed one, has one
+    task; the parts draw one after the other.
 
     Attributes:
         sigma: Distribution of noise levels.
@@ -63,16 +107,37 @@ class JointObjective:
         self,
         model: nn.Module,
         text_encoder: TextEncoder,
-        layout: Layout,
-        batch: AVBatch,
+        layout: Layout | Sequence[Layout],
+        batch: AVBatch | PackedBatch,
         generator: torch.Generator,
     ) -> LossRecord:
-        """Loss of a batch whose clips all have ``layout``."""
+        """Loss of a batch whose clips all have ``layout``, or of a packed one with a layout for each part.
+
+        The total is the mean over clips, so that of a packed batch is what its parts would have alone, each weighed by
+        its number of clips.
+
+        Raises:
+            ValueError: A stream without data, or another number of layouts than of parts.
+        """
+        layouts = [layout] if isinstance(layout, Layout) else layout
+        if len(layouts) != len(batch.parts):
+            raise ValueError(
+                f"{len(layouts)} layouts for a batch of {len(batch.parts)} parts; give one for each part"
+            )
+        parts = [
+            self._part(where, clips, generator)
+            for where, clips in zip(layouts, batch.parts, strict=True)
+        ]
+        inputs = _inputs(parts)
+        exchange = torch.cat([part.exchange for part in parts]) if len(inputs) > 1 else None
+        return self._record(parts, model(inputs, _text(text_encoder, parts), exchange))
+
+    def _part(self, layout: Layout, batch: AVBatch, generator: torch.Generator) -> _Part:
         clean = {
             name: layout.tokens(name, latents)
             for name, latents in stream_latents(layout, batch).items()
         }
-        name, given = self._task(layout, generator)
+        task, given = self._task(layout, generator)
         size, device = len(batch), next(iter(clean.values())).device
         sigma = self.sigma.draw(size, list(clean), layout.shift, generator)
         given = {stream: mask.to(device) for stream, mask in given.items()}
@@ -84,20 +149,24 @@ class JointObjective:
             for stream, tokens in clean.items()
         }
         drop_text, drop_time, drop_exchange = torch.rand(3, size, generator=generator)
-        text = text_encoder(_without_text(batch.captions, drop_text < self.text_dropout))
-        text = text.untimed(layout.duration, (drop_time < self.time_dropout).to(device))
-        exchange = (
-            (drop_exchange >= self.exchange_dropout).float().to(device) if len(clean) > 1 else None
+        dropped = (drop_text < self.text_dropout).tolist()
+        return _Part(
+            layout=layout,
+            task=task,
+            given=given,
+            sigma=sigma,
+            corrupted=corrupted,
+            detail={
+                s: detail_weight(clean[s], share) for s, share in self.detail.items() if s in clean
+            },
+            captions=_without_text(batch.captions, dropped),
+            text=[
+                None if drop else features
+                for features, drop in zip(batch.text or [None] * size, dropped, strict=True)
+            ],
+            untimed=(drop_time < self.time_dropout).to(device),
+            exchange=(drop_exchange >= self.exchange_dropout).float().to(device),
         )
-        inputs = {
-            stream: layout.input(stream, c.tokens, per_token_sigma(sigma[stream], given[stream]))
-            for stream, c in corrupted.items()
-        }
-        predicted = model(inputs, text, exchange)
-        detail = {
-            s: detail_weight(clean[s], share) for s, share in self.detail.items() if s in clean
-        }
-        return self._record(layout, predicted, corrupted, detail, given, sigma, name)
 
     def _task(self, layout: Layout, generator: torch.Generator) -> tuple[str, dict[str, Tensor]]:
         names = list(self.tasks)
@@ -109,28 +178,23 @@ class JointObjective:
             return "t2av", layout.given(tasks.text_to_audio_video())
         return name, given
 
-    def _record(
-        self,
-        layout: Layout,
-        predicted: Mapping[str, Tensor],
-        corrupted: Mapping[str, Corrupted],
-        detail: Mapping[str, Tensor],
-        given: Mapping[str, Tensor],
-        sigma: Mapping[str, Tensor],
-        task: str,
-    ) -> LossRecord:
-        losses, sums = {}, {}
+    def _record(self, parts: Sequence[_Part], predicted: Mapping[str, Tensor]) -> LossRecord:
+        losses, sums, weighted = {}, {}, []
         for stream, prediction in predicted.items():
-            if bool(given[stream].all()):
+            scored = [
+                (part.clip_losses(stream, piece), part.sigma[stream])
+                for part, piece in _by_part(parts, stream, prediction)
+                if not bool(part.given[stream].all())
+            ]
+            if not scored:
                 continue
-            config = layout.config.streams[stream]
-            per_clip = clip_loss(config, prediction, corrupted[stream], detail.get(stream))
+            per_clip, sigma = (torch.cat(pieces) for pieces in zip(*scored, strict=True))
             losses[stream] = per_clip.mean()
-            sums[stream] = _by_sigma(per_clip.detach(), sigma[stream])
-        total = torch.stack(
-            [self.weights.get(stream, 1.0) * loss for stream, loss in losses.items()]
-        ).sum()
-        return LossRecord(total, losses, sums, task)
+            sums[stream] = _by_sigma(per_clip.detach(), sigma)
+            share = len(per_clip) / sum(len(part) for part in parts)
+            weighted.append(self.weights.get(stream, 1.0) * share * losses[stream])
+        total = torch.stack(weighted).sum()
+        return LossRecord(total, losses, sums, tuple(part.task for part in parts))
 
 
 def stream_latents(layout: Layout, batch: AVBatch) -> dict[str, Tensor]:
@@ -151,10 +215,36 @@ def stream_latents(layout: Layout, batch: AVBatch) -> dict[str, Tensor]:
     }
 
 
-def _without_text(captions: list[TimedCaption], drop: Tensor) -> list[TimedCaption]:
+def _inputs(parts: Sequence[_Part]) -> dict[str, StreamInput]:
+    """Inputs of one part as they are; those of several packed into one row, clip by clip."""
+    if len(parts) == 1:
+        return {stream: parts[0].input(stream) for stream in parts[0].corrupted}
+    return {stream: pack([part.input(stream) for part in parts]) for stream in parts[0].corrupted}
+
+
+def _by_part(
+    parts: Sequence[_Part], stream: str, predicted: Tensor
+) -> Iterator[tuple[_Part, Tensor]]:
+    """Each part with its predictions ``(B, N, ...)``: clips follow each other alike in rows and in one packed row."""
+    counts = [len(part) * len(part.layout.grids[stream]) for part in parts]
+    for part, piece in zip(parts, predicted.flatten(0, 1).split(counts), strict=True):
+        yield part, piece.unflatten(0, (len(part), -1))
+
+
+def _text(encoder: TextEncoder, parts: Sequence[_Part]) -> TextTokens:
+    """All captions, encoded at once; those without times are stretched to the duration of their clip."""
+    captions = [caption for part in parts for caption in part.captions]
+    text = encoder(captions, [features for part in parts for features in part.text])
+    for duration in {part.layout.duration for part in parts}:
+        rows = [part.untimed & (part.layout.duration == duration) for part in parts]
+        text = text.untimed(duration, torch.cat(rows))
+    return text
+
+
+def _without_text(captions: list[TimedCaption], dropped: list[bool]) -> list[TimedCaption]:
     return [
-        c.replace(text="", events=()) if d else c
-        for c, d in zip(captions, drop.tolist(), strict=True)
+        c.replace(text="", events=()) if drop else c
+        for c, drop in zip(captions, dropped, strict=True)
     ]
 
 

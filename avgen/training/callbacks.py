@@ -78,10 +78,11 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count, and log at the interval."""
-        layout = pl_module.layout(batch)
         self._clips += len(batch)
-        self._tokens += len(batch) * layout.num_tokens
-        self._flops += len(batch) * step_flops(pl_module.network.model, layout)
+        for part in batch.parts:
+            layout = pl_module.layout(part)
+            self._tokens += len(part) * layout.num_tokens
+            self._flops += len(part) * step_flops(pl_module.network.model, layout)
         if trainer.global_step % self.every_n_steps or not trainer.global_step:
             return
         seconds = time.perf_counter() - self._start

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from avgen.checkpoint import MODEL_FILE, find_weights
-from avgen.data.datamodule import AVBatch
+from avgen.data.batch import AVBatch, PackedBatch
 from avgen.data.sampler import mix
 from avgen.model.bundle import Network
 from avgen.model.config import preset
@@ -88,7 +88,7 @@ class JointTraining(LightningModule):
                 block.compile()
 
     def on_fit_start(self) -> None:
-        """Bind the network to the codecs whose latents it reads."""
+        """Bind the network to the codecs whose latents it reads, and refuse the text features of another encoder."""
         data: Any = getattr(self.trainer, "datamodule", None)
         for name in self.streams:
             codec = getattr(data, f"{name}_codec", None)
@@ -101,8 +101,16 @@ class JointTraining(LightningModule):
                     f"{codec.identity[:12]}; encode the data again with the codec beside the weights"
                 )
 
+        kept, own = getattr(data, "text_encoder", None), self.network.text_encoder.identity
+        if kept is not None and kept.identity != own:
+            raise ValueError(
+                f"the data hold text features of encoder {kept.identity[:12]}, but the network has "
+                f"{own[:12] if own else 'one that is trained with it'}; write them with its encoder, "
+                "or set text_features to false"
+            )
+
     def layout(self, batch: AVBatch) -> Layout:
-        """Layout of the clips of a batch."""
+        """Layout of the clips of a batch, or of a part of a packed one."""
         latents = {
             "video": batch.video,
             "audio": batch.audio if batch.codes is None else batch.codes,
@@ -117,16 +125,17 @@ class JointTraining(LightningModule):
             duration=batch.duration,
         )
 
-    def loss(self, batch: AVBatch) -> LossRecord:
+    def loss(self, batch: AVBatch | PackedBatch) -> LossRecord:
         """Losses of a batch, with the random numbers of its step."""
         generator = torch.Generator().manual_seed(
             mix(self.seed, batch.step, self.global_rank) % 2**63
         )
+        layouts = [self.layout(part) for part in batch.parts]
         return self.objective(
-            self.network.model, self.network.text_encoder, self.layout(batch), batch, generator
+            self.network.model, self.network.text_encoder, layouts, batch, generator
         )
 
-    def training_step(self, batch: AVBatch, batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: AVBatch | PackedBatch, batch_idx: int) -> Tensor | None:
         """One step; a loss that is not finite is skipped and counted.
 
         Raises:
@@ -160,8 +169,8 @@ class JointTraining(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(
-        self, batch: AVBatch, device: torch.device, dataloader_idx: int
-    ) -> AVBatch:
+        self, batch: AVBatch | PackedBatch, device: torch.device, dataloader_idx: int
+    ) -> AVBatch | PackedBatch:
         """Latents to the device; captions stay."""
         return batch.to(device, non_blocking=True)
 

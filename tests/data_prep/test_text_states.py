@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from avgen_data_prep import cli
+from lightning.pytorch import Trainer
 from transformers import AutoTokenizer
 
 from avgen.caption import TimedCaption
@@ -14,6 +15,7 @@ from avgen.data.datamodule import LatentDataModule
 from avgen.data.schema import read_info
 from avgen.text.base import segments
 from avgen.text.hf import HuggingFaceTextEncoder
+from avgen.training.joint import JointTraining
 
 WORLDS = ["worlds", "--world", "bounce", "--count", "5", "--seconds", "0.52", "--shard-size", "2"]
 
@@ -99,3 +101,26 @@ def test_a_clip_whose_caption_is_too_long_is_left_out_and_said(
     assert pq.read_table(tmp_path / "d" / "manifest.parquet").num_rows == len(tokens)
     assert make(tmp_path / "none", "--text-encoder", tiny_t5, "--text-length", "1") == 1
     assert "0 clips in 3 shards" in capsys.readouterr().err
+
+
+def test_training_on_kept_states_is_training_on_the_captions(tmp_path: Path, tiny_t5: str) -> None:
+    make(tmp_path / "d", "--text-encoder", tiny_t5)
+    losses = {}
+    for kept in (True, False):
+        torch.manual_seed(0)
+        module = JointTraining(text={"name": "huggingface", "model": tiny_t5})
+        data = LatentDataModule(
+            [str(tmp_path / "d")], batch_size=4, text_features=kept, val_fraction=0
+        )
+        batch = next(iter(data.train_dataloader()))
+        assert (batch.text is not None) == kept
+        losses[kept] = float(module.loss(batch).total.detach())
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+
+
+def test_training_refuses_states_of_another_encoder(tmp_path: Path, tiny_t5: str) -> None:
+    make(tmp_path / "d", "--text-encoder", tiny_t5)
+    data = LatentDataModule([str(tmp_path / "d")], text_features=True, val_fraction=0)
+    trainer = Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False)
+    with pytest.raises(ValueError, match=r"but the network has one that is trained with it; write"):
+        trainer.fit(JointTraining(), data)

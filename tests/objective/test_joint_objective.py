@@ -97,7 +97,7 @@ def test_the_true_velocity_has_no_loss_in_any_task(task):
         oracle, network().text_encoder, layout(), data, generator()
     )
     assert record.total.item() == pytest.approx(0.0, abs=1e-6)
-    assert record.task == task
+    assert record.tasks == (task,)
 
 
 def test_given_tokens_are_clean_at_level_zero_and_unscored():
