@@ -31,6 +31,7 @@ _EXACT_STREAMS = ("mov", "avi", "wav", "flac", "ogg")
 _MAX_EMBEDDED = 4_000_000
 _BUFFER = 1 << 18
 _MAX_NOMINAL = 1000
+_SAME_RATE = Fraction(1, 100)
 # Pictures whose times are looked at; the last of them may lack some that are stored after them.
 _COUNTED, _REORDERED = 500, 16
 _log = logging.getLogger(__name__)
@@ -200,13 +201,26 @@ def _embedded(container: InputContainer) -> dict[str, Any]:
 
 
 def native_fps(media: OpenMedia) -> Fraction:
-    """The stream's own rate: what `write` recorded, else the nominal, the average, the counted one."""
+    """The stream's own rate: the nominal, the average or the counted one.
+
+    What `write` recorded is exact, and goes before where they agree: tools that encode again keep the
+    record and may change the rate.
+    """
     recorded = media.embedded.get("fps")
-    if isinstance(recorded, str):
-        try:
-            return as_rate(Fraction(recorded))
-        except (ValueError, ZeroDivisionError):
-            pass
+    try:
+        exact = as_rate(Fraction(recorded)) if isinstance(recorded, str) else None
+    except (ValueError, ZeroDivisionError):
+        exact = None
+    counted = media.counted_fps if exact else None
+    if exact and (counted is None or abs(counted / exact - 1) <= _SAME_RATE):
+        return exact
+    own = _stream_fps(media)
+    if own is None:
+        raise MediaError(media.path, "has no frame rate", "pass fps=")
+    return own
+
+
+def _stream_fps(media: OpenMedia) -> Fraction | None:
     assert media.video is not None
     stream = media.video
     tick = stream.time_base or Fraction(0)
@@ -218,9 +232,7 @@ def native_fps(media: OpenMedia) -> Fraction:
     if average and base and abs(base / average - 1) < Fraction(1, 10):
         return as_rate(base)
     rate = average or base or guessed or media.counted_fps
-    if not rate:
-        raise MediaError(media.path, "has no frame rate", "pass fps=")
-    return as_rate(rate)
+    return as_rate(rate) if rate else None
 
 
 def probe(path: str | Path, *, limits: MediaLimits | None = None) -> MediaInfo:

@@ -305,10 +305,14 @@ def _events(item: ReportItem) -> str:
     )
 
 
-def scrolled(heads: str, rows: Sequence[str]) -> str:
-    """A table that scrolls by itself on a narrow page, from header cells and rows."""
+def scrolled(heads: str, rows: Sequence[str], *, stacked: bool = False) -> str:
+    """A table that scrolls by itself on a narrow page, from header cells and rows.
+
+    With ``stacked``, a phone shows each row as a block of cells under its name; each cell must have its head in
+    ``data-head``.
+    """
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    return f'<div class="scroll">{table}</div>'
+    return f'<div class="scroll{" stacked" if stacked else ""}">{table}</div>'
 
 
 def _signed(value: float) -> str:

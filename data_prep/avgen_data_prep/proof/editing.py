@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from avgen import media
 from avgen_data_prep.worlds import WorldExample
@@ -216,7 +217,7 @@ def _plays(path: Path, pictures: int) -> bool:
     with av.open(str(path)) as container:
         try:
             return sum(1 for _ in container.decode(video=0)) == pictures
-        except av.FFmpegError:
+        except FFmpegError:
             return False
 
 

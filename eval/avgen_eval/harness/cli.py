@@ -66,26 +66,39 @@ def _compare(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--only", action="append", default=[], metavar="ID", help="repeatable: value or scorer"
     )
+    parser.add_argument(
+        "--all", action="store_true", help="name the values that could not be compared"
+    )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(argv)
 
-    from avgen_eval.harness.compare import compare_all
+    from avgen_eval.harness.compare import compare_all, correction_line
     from avgen_eval.harness.result import read_result
-    from avgen_eval.harness.show import comparison_table
+    from avgen_eval.harness.show import print_comparison
     from avgen_eval.results import write_json
 
     baseline, *candidates = (read_result(p) for p in (options.baseline, *options.candidates))
     compared = compare_all(baseline, candidates, correction=options.correct, only=options.only)
     console, content = Console(), []
     for candidate, rows in zip(candidates, compared, strict=True):
-        console.print(comparison_table(rows, baseline.name, candidate.name))
-        unpaired = [row.id for row in rows if row.comparison is None]
-        if unpaired:
-            console.print(f"not measured in one of the runs: {escape(', '.join(unpaired))}")
+        print_comparison(
+            console,
+            rows,
+            baseline.name,
+            candidate.name,
+            correction=options.correct,
+            name_all=options.all,
+        )
         told = [
-            {**vars(row), "comparison": row.comparison and row.comparison.to_dict()} for row in rows
+            {
+                **vars(row),
+                "verdict": row.verdict,
+                "comparison": row.comparison and row.comparison.to_dict(),
+            }
+            for row in rows
         ]
         content.append({"candidate": candidate.name, "rows": told})
+    console.print(correction_line(compared, options.correct), soft_wrap=True)
     if options.json:
         write_json(options.json, {"baseline": baseline.name, "compared": content})
     return 0
@@ -153,6 +166,7 @@ def _validate(argv: Sequence[str]) -> int:
     parser.add_argument("--ref", type=Path)
     options = parser.parse_args(argv)
 
+    from avgen_eval.harness.decode import caption_problem
     from avgen_eval.harness.manifest import load_items
 
     items = load_items(options.clips, options.ref)
@@ -165,9 +179,13 @@ def _validate(argv: Sequence[str]) -> int:
     console = Console()
     for path in missing:
         console.print(f"missing: {escape(str(path))}")
-    captions = sum(item.caption is not None or item.caption_file is not None for item in items)
-    console.print(f"{len(items)} clips, {captions} with a caption, {len(missing)} files missing")
-    return 1 if missing else 0
+    wrong = [text for item in items if (text := caption_problem(item))]
+    for text in wrong:
+        console.print(f"caption cannot be used: {escape(text)}")
+    given = sum(item.caption is not None or item.caption_file is not None for item in items)
+    told = f"{given - len(wrong)} with a caption, {len(missing)} files missing"
+    console.print(f"{len(items)} clips, {told}")
+    return 1 if missing or wrong else 0
 
 
 def _do_extract(options: argparse.Namespace) -> dict[str, str]:

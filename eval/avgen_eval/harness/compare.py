@@ -1,5 +1,6 @@
 """Runs side by side: each against the first, paired by prompt, and refused where their signatures differ."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,6 +11,11 @@ from avgen_eval.harness.result import Result, ResultError
 from avgen_eval.statistics import Comparison, benjamini_hochberg, compare, holm, prompt_means
 
 Correction = Literal["holm", "bh", "none"]
+Verdict = Literal["better", "worse", "no difference shown"]
+NAMES = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "uncorrected"}
+"""Corrections as people call them."""
+SIGNIFICANT = 0.05
+"""Corrected p below which a change counts as better or worse."""
 _CORRECTIONS = {"holm": holm, "bh": benjamini_hochberg, "none": list}
 
 
@@ -21,11 +27,13 @@ class Row:
         id: Of the figure.
         unit: Of the values.
         better: Direction; ``lower`` is taken of the size where the value has a target.
-        baseline: Mean of the baseline over its clips.
-        candidate: Mean of the candidate over its clips.
+        baseline: Mean of the baseline over the prompts that both have (without a comparison, over its clips).
+        candidate: Mean of the candidate, likewise; the two differ by the change.
         comparison: None where it could not be compared.
         p_corrected: p-value after the correction over all rows.
         reason: Why it could not be compared.
+        only_baseline: Prompts with this value in the baseline alone, left out of the comparison and both means.
+        only_candidate: Likewise in the candidate alone.
     """
 
     id: str
@@ -36,6 +44,28 @@ class Row:
     comparison: Comparison | None
     p_corrected: float | None = None
     reason: str = ""
+    only_baseline: int = 0
+    only_candidate: int = 0
+
+    @property
+    def warning(self) -> str:
+        """How many prompts are left out, in words; empty where every one has its partner, or none has."""
+        if self.comparison is None or not self.comparison.num_unpaired:
+            return ""
+        return (
+            f"compared on {self.comparison.num_prompts} pairs of prompts; left out without a partner: "
+            f"{self.only_baseline} of the baseline, {self.only_candidate} of the candidate"
+        )
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the corrected p-value and the direction say; None where it could not be compared."""
+        if self.comparison is None or self.p_corrected is None:
+            return None
+        if self.p_corrected >= SIGNIFICANT:
+            return "no difference shown"
+        gained = (self.comparison.difference > 0) == (self.better == "higher")
+        return "better" if gained else "worse"
 
 
 def compare_runs(
@@ -81,6 +111,35 @@ def compare_all(
         [replace(row, p_corrected=next(p_values)) if row.comparison else row for row in rows]
         for rows in compared
     ]
+
+
+def verdict_line(rows: Sequence[Row]) -> str:
+    """How many values got worse, how many better, and of how many prompts."""
+    found = [row for row in rows if row.comparison is not None]
+    if not found:
+        return "no value could be compared"
+    counts = Counter(row.verdict for row in found)
+    pairs = sorted({row.comparison.num_prompts for row in found if row.comparison})
+    told = f"{pairs[0]} to {pairs[-1]}" if len(pairs) > 1 else str(pairs[0])
+    alone = max(row.only_baseline + row.only_candidate for row in found)
+    left_out = f", up to {alone} prompts without a partner left out" if alone else ""
+    return (
+        f"worse in {counts['worse']} of {len(found)} values with a direction, better in "
+        f"{counts['better']}, no difference shown in {counts['no difference shown']} "
+        f"({told} pairs of prompts{left_out})"
+    )
+
+
+def correction_line(compared: Sequence[Sequence[Row]], correction: Correction = "holm") -> str:
+    """Over how many values p was corrected, and what that means beside an interval."""
+    num = sum(row.comparison is not None for rows in compared for row in rows)
+    told = f"Better or worse: p below {SIGNIFICANT}"
+    if correction == "none":
+        return f"{told}; p is not corrected for the number of values ({num})."
+    return (
+        f"{told}. p is corrected ({NAMES[correction]}) over all {num} values, intervals are not: one that "
+        "excludes 0 may stand beside a large p."
+    )
 
 
 def _rows(baseline: Result, candidate: Result, only: Sequence[str], seed: int) -> list[Row]:
@@ -131,6 +190,11 @@ def _row(name: str, baseline: Result, candidate: Result, generator: np.random.Ge
         prompt_means([r.values[name] for r in run.records], [r.prompt for r in run.records])
         for run in (candidate, baseline)
     ]
+    shared = [prompt for prompt in means[0] if prompt in means[1]]
+    ours, theirs = (
+        float(np.mean([of[prompt] for prompt in shared])) if shared else run.figures[name].value
+        for of, run in zip(means, (candidate, baseline), strict=True)
+    )
     found, reason = None, ""
     try:
         found = compare(means[0], means[1], generator, better=figure.better)  # type: ignore[arg-type]
@@ -142,8 +206,10 @@ def _row(name: str, baseline: Result, candidate: Result, generator: np.random.Ge
         id=name,
         unit=figure.unit,
         better=figure.better,
-        baseline=baseline.figures[name].value,
-        candidate=figure.value,
+        baseline=theirs,
+        candidate=ours,
         comparison=found,
         reason=reason,
+        only_baseline=len(means[1]) - len(shared),
+        only_candidate=len(means[0]) - len(shared),
     )

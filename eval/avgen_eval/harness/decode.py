@@ -5,9 +5,11 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from avgen import media
-from avgen.caption import TimedCaption
+from avgen.caption import CaptionError, TimedCaption
+from avgen.caption_formats import MAX_CHARACTERS
 from avgen.clip import Clip
 from avgen.measure.flow import PictureFlow, measure_flow
 from avgen_eval.arrivals import ArrivalError, read_arrivals
@@ -18,6 +20,9 @@ from avgen_eval.metrics.live import Arrivals
 
 MAX_SKEW = 0.04
 _BLOCK = 1 << 20
+# Extracts rest on how files become clips: raise it where that changes.
+_DECODING = b"decoding-2"
+_NO_LIMIT = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,7 @@ def content_hash(item: Item) -> str:
 
     The same clip under another name has the same hash.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_DECODING)
     named = (item.video, item.audio, item.reference_video, item.reference_audio, item.caption_file)
     for path in named:
         digest.update(_file_hash(path))
@@ -139,11 +144,50 @@ def _open(path: Path | None, findings: list[Finding], role: str) -> Clip | None:
         return None
 
 
+def open_caption(path: Path, duration: float) -> TimedCaption:
+    """Read a caption file; of a JSON list of paraphrases, as `avgen prep export folder` writes it, the first.
+
+    Args:
+        path: ``.json``, ``.vtt``, ``.srt`` or ``.txt``.
+        duration: Of the clip in seconds; events beyond it are cut.
+
+    Raises:
+        CaptionError: The file cannot be read, is no caption, or its list is empty.
+    """
+    if (listed := _listed(path)) is None:
+        return TimedCaption.open(path, duration)
+    if not listed:
+        raise CaptionError("JSON", listed, "give a caption, or a list that holds one")
+    return TimedCaption.from_json(listed[0]).cropped(0, duration)
+
+
+def caption_problem(item: Item) -> str:
+    """Why the caption file of an item cannot be used; empty where it can, or there is none."""
+    if item.caption is not None or item.caption_file is None:
+        return ""
+    try:
+        open_caption(item.caption_file, _NO_LIMIT)
+    except (ValueError, OSError) as error:
+        return f"{item.caption_file}: {_told(error, item.caption_file)}"
+    return ""
+
+
+def _listed(path: Path) -> list[Any] | None:
+    """The list in a JSON file; None where there is none, or where `TimedCaption.open` says what is wrong."""
+    try:
+        if path.suffix.lower() != ".json" or path.stat().st_size > MAX_CHARACTERS:
+            return None
+        found = json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, list) else None
+
+
 def _caption(item: Item, clip: Clip, findings: list[Finding]) -> TimedCaption | None:
     if item.caption is not None or item.caption_file is None:
         return item.caption or clip.caption
     try:
-        return TimedCaption.open(item.caption_file, clip.duration)
+        return open_caption(item.caption_file, clip.duration)
     except (ValueError, OSError) as error:
         text = f"caption cannot be used: {_told(error, item.caption_file)}"
         findings.append(Finding(code="caption", text=text))

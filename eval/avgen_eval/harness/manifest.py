@@ -27,6 +27,7 @@ _PATHS = (
     "arrivals",
     "truth",
 )
+_EXPORTED = "avgen.jsonl"
 _FIELDS = ("id", "prompt", *_PATHS, "seed", "caption", "error", "meta")
 
 
@@ -189,6 +190,10 @@ def _item(line: str, base: Path, place: str, captions_only: bool) -> Item:
     if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not row["id"]:
         raise ManifestError(f"{place}: needs an object with a text `id`")
     unknown = sorted(set(row) - set(_FIELDS))
+    if unknown and place.startswith(f"{_EXPORTED}:"):
+        raise ManifestError(
+            f"{place}: is a record of `avgen prep export`, not a manifest; give the folder, {base}"
+        )
     if unknown:
         raise ManifestError(
             f"{place}: unknown field {unknown[0]!r}; use {', '.join(_FIELDS)}, and `meta` for the rest"

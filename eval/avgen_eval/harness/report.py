@@ -5,7 +5,7 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 
-from avgen_eval.harness.compare import Row, compare_all
+from avgen_eval.harness.compare import Row, compare_all, correction_line, verdict_line
 from avgen_eval.harness.course import draw_course, draw_courses
 from avgen_eval.harness.manifest import Item
 from avgen_eval.harness.measured import measure_item
@@ -56,6 +56,11 @@ HEADLINES = (
     "distribution.rand3d.kernel",
 )
 """What stands above the fold, of what was measured."""
+VERDICTS = {
+    "better": '<b class="better">▲ better</b>',
+    "worse": '<b class="worse">▼ worse</b>',
+    "no difference shown": '<span class="na">no difference shown</span>',
+}
 
 
 def write_run_report(
@@ -88,7 +93,8 @@ def write_run_report(
         items,
         about={"suite": f"{suite['name']} v{suite['version']}", **facts},
         lead=_lead(results, order),
-        overview=_figures(results, compared)
+        overview=_verdicts(results, compared)
+        + _figures(results, compared)
         + draw_courses(results)
         + "".join(_not_measured(result) + _failures(result) for result in results),
     )
@@ -136,6 +142,18 @@ def _lead(results: Sequence[Result], order: str | None) -> str:
     return f"{'; '.join(parts)}. Below, {clips}."
 
 
+def _verdicts(results: Sequence[Result], compared: Sequence[Sequence[Row]]) -> str:
+    """What changed in a line per candidate; empty for a single run."""
+    if not compared:
+        return ""
+    told = "".join(
+        f'<p class="verdict">{escape(result.name)} against {escape(results[0].name)}: '
+        f"{escape(verdict_line(rows))}.</p>"
+        for result, rows in zip(results[1:], compared, strict=True)
+    )
+    return f'{told}<p class="told">{escape(correction_line(compared))}</p>'
+
+
 def _figures(results: Sequence[Result], rows: Sequence[Sequence[Row]]) -> str:
     """The main values, then all of them by scorer, folded away."""
     compared = [{row.id: row for row in found} for found in rows]
@@ -159,13 +177,17 @@ def _table(
     heads = ["Value", first.name, *(h for r in others for h in (r.name, "Change"))]
     lines = []
     for name in names:
-        cells = f"<td>{_figure(first.figures.get(name))}</td>"
+        texts = [_figure(first.figures.get(name))]
         for result, rows in zip(others, compared, strict=True):
-            cells += (
-                f"<td>{_figure(result.figures.get(name))}</td><td>{_change(rows.get(name))}</td>"
-            )
+            texts += [_figure(result.figures.get(name)), _change(rows.get(name))]
+        cells = "".join(
+            f'<td data-head="{escape(head, quote=True)}">{text}</td>'
+            for head, text in zip(heads[1:], texts, strict=True)
+        )
         lines.append(f'<tr><th scope="row">{_breakable(name)}</th>{cells}</tr>')
-    return scrolled("".join(f'<th scope="col">{escape(h)}</th>' for h in heads), lines)
+    return scrolled(
+        "".join(f'<th scope="col">{escape(h)}</th>' for h in heads), lines, stacked=True
+    )
 
 
 def _breakable(name: str) -> str:
@@ -188,9 +210,12 @@ def _change(row: Row | None) -> str:
         return NOT_AVAILABLE
     found = row.comparison
     ends = "" if found.low is None else f"{found.low:.3g} to {found.high:.3g}, "
-    p = "" if row.p_corrected is None else f"p {row.p_corrected:.3f}"
+    p = "" if row.p_corrected is None else f"p (Holm) {row.p_corrected:.3f}"
+    alone = row.only_baseline + row.only_candidate
     counts = f"{found.wins} won, {found.ties} tied, {found.losses} lost"
-    return f"{found.difference:+.3g}<br><small>{ends}{p}<br>{counts}</small>"
+    counts += f"<br>{found.num_prompts} pairs, {alone} prompts left out" if alone else ""
+    verdict = "" if row.verdict is None else f"<br>{VERDICTS[row.verdict]}"
+    return f"{found.difference:+.3g}{verdict}<br><small>{ends}{p}<br>{counts}</small>"
 
 
 def _not_measured(result: Result) -> str:

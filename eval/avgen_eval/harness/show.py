@@ -2,16 +2,26 @@
 
 from collections.abc import Sequence
 
+from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from avgen_eval.events import WINDOWS_MS, match_events, score_events, timing_error
-from avgen_eval.harness.compare import Row
+from avgen_eval.harness.compare import NAMES, Correction, Row, verdict_line
 from avgen_eval.harness.score import Figure, Record
 from avgen_eval.harness.scorers import Moments
+from avgen_eval.statistics import Comparison
 
 _ARROWS = {"higher": "↑", "lower": "↓", "target": "◎", "none": ""}
 MAX_LINES = 20
+MIN_WIDTH = 120
+"""Of a table that is written to no terminal."""
+VERDICTS = {
+    "better": "[green]▲ better[/green]",
+    "worse": "[red]▼ worse[/red]",
+    "no difference shown": "no difference shown",
+}
 NOT_MEASURED = "[dim]n/a[/dim]"
 
 
@@ -83,13 +93,53 @@ def skipped_lines(figures: Sequence[Figure]) -> list[str]:
     ]
 
 
-def comparison_table(rows: Sequence[Row], baseline: str, candidate: str) -> Table:
-    """One row per value that could be compared.
+def print_comparison(
+    console: Console,
+    rows: Sequence[Row],
+    baseline: str,
+    candidate: str,
+    *,
+    correction: Correction = "holm",
+    name_all: bool = False,
+) -> None:
+    """What changed in a line, then one row per value that could be compared, in as many columns as fit.
 
-    ``p`` is corrected for their number; ``visible`` is the smallest difference that so many prompts would show.
+    Numbers are never cut: a terminal that is too narrow for all columns gets fewer, and what is no terminal gets
+    lines as long as they must be.
+
+    Args:
+        console: Where to.
+        rows: Of one candidate.
+        baseline: Name of the first run.
+        candidate: Name of the second.
+        correction: How p was corrected.
+        name_all: Name the values that were not compared, instead of counting them.
     """
-    names = ("value", "", baseline, candidate, "change", "95%", "p", "visible", "won/tied/lost")
-    table = _table(*(escape(name) for name in names))
+    console.print(
+        f"{escape(candidate)} (second) against {escape(baseline)} (first): {verdict_line(rows)}",
+        soft_wrap=True,
+    )
+    layouts = [_short_table(rows, correction, between) for between in (" ", "\n")]
+    if console.is_terminal:
+        layouts.insert(0, _full_table(rows, correction))
+        wide = console.options.update(width=1000)
+        widths = [Measurement.get(console, wide, table).maximum for table in layouts]
+        chosen = next((i for i, width in enumerate(widths) if width <= console.width), -1)
+        console.print(layouts[chosen])
+    else:
+        needed = Measurement.get(console, console.options.update(width=1000), layouts[0]).maximum
+        console.width = max(MIN_WIDTH, console.width, needed)
+        console.print(layouts[0])
+    missing = [row.id for row in rows if row.comparison is None]
+    if missing:
+        told = ", ".join(missing) if name_all else f"{len(missing)} values (named with --all)"
+        console.print(f"not measured in one of the runs: {escape(told)}", soft_wrap=True)
+
+
+def _full_table(rows: Sequence[Row], correction: Correction) -> Table:
+    """Every column; ``visible`` is the smallest difference that so many prompts would show."""
+    heads = ("", "first", "second", "change", "95%", _p_head(correction), "verdict")
+    table = _table("value", *heads, "visible", "won/tied/lost")
     for row in rows:
         if (found := row.comparison) is None:
             continue
@@ -99,12 +149,54 @@ def comparison_table(rows: Sequence[Row], baseline: str, candidate: str) -> Tabl
             _number(row.baseline),
             _number(row.candidate),
             _number(found.difference),
-            "" if found.low is None else f"{_number(found.low)} to {_number(found.high)}",
-            "" if row.p_corrected is None else f"{row.p_corrected:.3f}",
+            _ends(found),
+            _p(row),
+            _verdict(row, " "),
             _number(found.minimum_effect),
             f"{found.wins}/{found.ties}/{found.losses}",
         )
     return table
+
+
+def _short_table(rows: Sequence[Row], correction: Correction, between: str) -> Table:
+    """The columns that matter; only names may be broken. ``between`` stands between a change and its interval."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("value", overflow="fold")
+    for head in ("first", "second", "change (95%)", _p_head(correction), "verdict"):
+        table.add_column(head.replace(" (", f"{between}("), no_wrap=True)
+    for row in rows:
+        if (found := row.comparison) is None:
+            continue
+        ends = _ends(found)
+        table.add_row(
+            escape(row.id),
+            _number(row.baseline),
+            _number(row.candidate),
+            _number(found.difference)
+            + (ends and (f" ({ends})" if between == " " else f"\n{ends}")),
+            _p(row),
+            _verdict(row, between),
+        )
+    return table
+
+
+def _p_head(correction: Correction) -> str:
+    return f"p ({NAMES[correction]})"
+
+
+def _p(row: Row) -> str:
+    return "" if row.p_corrected is None else f"{row.p_corrected:.3f}"
+
+
+def _ends(found: Comparison) -> str:
+    return "" if found.low is None else f"{_number(found.low)} to {_number(found.high)}"
+
+
+def _verdict(row: Row, between: str) -> str:
+    """In words, marked; long ones broken where changes are."""
+    if row.verdict is None:
+        return ""
+    return VERDICTS[row.verdict].replace("no difference ", f"no difference{between}")
 
 
 def summary_lines(records: Sequence[Record]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from avgen import media
 from avgen.clip import Clip
 
 
@@ -28,6 +29,20 @@ def write_strange_files(folder: Path, count: int) -> list[Path]:
         maker(path, whole, rng)
         paths.append(path)
     return paths
+
+
+def write_at_another_rate(source: Path, path: Path, fps: float) -> None:
+    """The pictures of ``source`` at another rate beside its old record, as tools that encode again leave it."""
+    plain = path.with_name(f"{path.stem}.plain.mp4")
+    media.read(source, fps=fps).save(plain)
+    with av.open(str(source)) as recorded, av.open(str(plain)) as found, av.open(path, "w") as out:
+        out.metadata["comment"] = recorded.metadata["comment"]
+        streams = {s.index: out.add_stream_from_template(s) for s in found.streams}
+        for packet in found.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    plain.unlink()
 
 
 def _clip(frames: int, size: int | tuple[int, int], rate: int = 16_000, channels: int = 1) -> Clip:

@@ -1,11 +1,12 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from avgen_eval.harness.decode import content_hash, decode
+from avgen_eval.harness.decode import caption_problem, content_hash, decode
 from avgen_eval.harness.manifest import Item
-from eval_media import flash_and_beep
-from strange_files import kinds, write_strange_files
+from eval_media import caption, flash_and_beep
+from strange_files import kinds, write_at_another_rate, write_strange_files
 
 
 def item(path: Path, **fields: object) -> Item:
@@ -49,6 +50,30 @@ def test_mismatches_are_findings(tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("{}")
     assert "caption" in codes(decode(item(path, caption_file=bad)))
+
+
+def test_first_of_a_list_of_captions_is_what_was_asked_for(tmp_path: Path) -> None:
+    clip = flash_and_beep()
+    path = clip.save(tmp_path / "a.mp4")
+    captions = [caption([0.5, 1.0]), caption([0.5, 1.0]).replace(text="the same in other words")]
+    beside = tmp_path / "a.json"
+    beside.write_text(json.dumps([c.to_dict() for c in captions]))
+    decoded = decode(item(path, caption_file=beside))
+    assert decoded.findings == ()
+    assert decoded.caption == captions[0].cropped(0, clip.duration)
+    beside.write_text("[]")
+    (finding,) = decode(item(path, caption_file=beside)).findings
+    assert finding.text.startswith("caption cannot be used: caption: JSON is []")
+    assert "a list that holds one" in caption_problem(item(path, caption_file=beside))
+
+
+def test_clip_of_another_rate_than_recorded_is_read_at_its_own(tmp_path: Path) -> None:
+    path, slower = flash_and_beep().save(tmp_path / "a.mp4"), tmp_path / "b.mp4"
+    write_at_another_rate(path, slower, 24)
+    for file, fps in ((path, 25), (slower, 24)):
+        clip = decode(item(file)).clip
+        assert clip is not None
+        assert clip.fps == fps
 
 
 def test_content_decides_the_hash(tmp_path: Path) -> None:

@@ -56,6 +56,15 @@ def test_bad_lines_are_named(tmp_path: Path, line: str, told: str) -> None:
         read_manifest(path)
 
 
+def test_records_of_an_export_are_told_from_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "avgen.jsonl"
+    path.write_text('{"id": "a", "consent": null, "media_sha256": "0"}\n')
+    with pytest.raises(
+        ManifestError, match=r"`avgen prep export`, not a manifest; give the folder"
+    ):
+        read_manifest(path)
+
+
 def test_empty_and_unreadable_manifests(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     path.write_text("\n\n")

@@ -1,3 +1,4 @@
+import io
 import json
 import re
 from pathlib import Path
@@ -5,15 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avgen_eval.cli import main
-from avgen_eval.harness.compare import compare_all, compare_runs
+from avgen_eval.harness.compare import (
+    Row,
+    compare_all,
+    compare_runs,
+    correction_line,
+    verdict_line,
+)
 from avgen_eval.harness.course import draw_course, draw_courses
 from avgen_eval.harness.manifest import Item
 from avgen_eval.harness.report import write_run_report
 from avgen_eval.harness.result import Result, read_result, write_result
 from avgen_eval.harness.score import Figure, Record, Scores
+from avgen_eval.harness.show import print_comparison
 from avgen_eval.harness.suite import load_suite
 from avgen_eval.linechart import Series, draw_chart
 from avgen_eval.results import provenance
+from avgen_eval.statistics import Comparison
+from rich.console import Console
 
 LEVELS = {"first": 0.5, "better": 0.8, "worse": 0.1}
 
@@ -73,6 +83,21 @@ def test_each_run_is_compared_with_the_first(runs: list[Result]) -> None:
     assert (better.comparison.wins, worse.comparison.losses) == (12, 12)
 
 
+def test_prompts_without_a_partner_are_told_and_left_out_of_the_means() -> None:
+    first, longer = run("first", 0.5, 10), run("longer", 0.5, 30)
+    (row,) = compare_runs(first, longer)
+    assert row.comparison is not None
+    assert (row.comparison.num_prompts, row.only_baseline, row.only_candidate) == (10, 0, 20)
+    assert row.warning == (
+        "compared on 10 pairs of prompts; left out without a partner: "
+        "0 of the baseline, 20 of the candidate"
+    )
+    values = [r.values[row.id] for r in longer.records[:10]]
+    assert row.candidate == pytest.approx(np.mean(values))  # type: ignore[arg-type]
+    assert row.candidate - row.baseline == pytest.approx(row.comparison.difference)  # type: ignore[operator]
+    assert compare_runs(first, first)[0].warning == ""
+
+
 def test_p_is_corrected_for_all_candidates_together(runs: list[Result]) -> None:
     (alone,) = compare_runs(runs[0], runs[1])
     (among_two,), _ = compare_all(runs[0], runs[1:])
@@ -94,11 +119,20 @@ def test_page_of_three_runs_has_a_change_for_each(runs: list[Result], tmp_path: 
         "worse",
         "Change",
     ]
-    changes = re.findall(r"<td>([+-]0\.\d+)<br><small>[^<]*p 0\.\d{3}<br>([^<]*)</small>", page)
-    assert [counts for _, counts in changes[:2]] == [
-        "12 won, 0 tied, 0 lost",
-        "0 won, 0 tied, 12 lost",
+    changes = re.findall(
+        r'<td data-head="Change">([+-]0\.\d+)<br><b class="\w+">(. \w+)</b>'
+        r"<br><small>[^<]*p \(Holm\) 0\.\d{3}<br>([^<]*)</small>",
+        page,
+    )
+    assert [told for _, *told in changes[:2]] == [
+        ["▲ better", "12 won, 0 tied, 0 lost"],
+        ["▼ worse", "0 won, 0 tied, 12 lost"],
     ]
+    assert (
+        "better against first: worse in 0 of 1 values with a direction, better in 1, "
+        "no difference shown in 0 (12 pairs of prompts)" in page
+    )
+    assert "p is corrected (Holm) over all 2 values" in page
     assert float(changes[0][0]) == pytest.approx(0.3, abs=0.02)
 
 
@@ -168,17 +202,99 @@ def test_axis_begins_at_zero_or_spans_what_is_asked() -> None:
     assert draw_chart("x", "", [Series(label="a", x=x[:0], y=x[:0])], right=2) == ""
 
 
-def test_compare_on_the_command_line_takes_several(runs: list[Result], tmp_path: Path) -> None:
+def row(name: str, difference: float, *, better: str = "higher", p: float = 0.01) -> Row:
+    found = Comparison(
+        difference=difference,
+        low=difference - 0.0123,
+        high=difference + 0.0123,
+        p_value=p / 10,
+        exact=True,
+        minimum_effect=0.0321,
+        wins=9,
+        ties=0,
+        losses=3,
+        num_prompts=12,
+        num_unpaired=0,
+    )
+    return Row(
+        id=name,
+        unit="",
+        better=better,
+        baseline=0.123,
+        candidate=0.123 + difference,
+        comparison=found,
+        p_corrected=p,
+    )
+
+
+ROWS = [
+    row("sync.f1_graded_corrected", 0.456),
+    row("sync.offset_abs_ms", 0.0789, better="lower"),
+    row("a_scorer_of_a_long_name.with_a_value_of_a_long_name", -0.0345, p=0.05),
+    Row(
+        id="a.missing",
+        unit="",
+        better="higher",
+        baseline=1.0,
+        candidate=None,
+        comparison=None,
+        reason="no clip of a run has it",
+    ),
+]
+
+
+def test_verdict_follows_direction_and_corrected_p() -> None:
+    assert [row.verdict for row in ROWS] == ["better", "worse", "no difference shown", None]
+    assert row("a", -0.1, better="lower").verdict == "better"
+    assert verdict_line(ROWS) == (
+        "worse in 1 of 3 values with a direction, better in 1, no difference shown in 1 "
+        "(12 pairs of prompts)"
+    )
+    assert verdict_line(ROWS[3:]) == "no value could be compared"
+    assert "(Benjamini-Hochberg) over all 3 values" in correction_line([ROWS], "bh")
+    assert "not corrected for the number of values (3)" in correction_line([ROWS], "none")
+
+
+@pytest.mark.parametrize("width", [80, 100, 160, None])
+def test_numbers_are_never_cut_on_a_terminal_of_any_width(width: int | None) -> None:
+    """None is a pipe, whose lines are as long as they must be."""
+    out = io.StringIO()
+    console = Console(file=out, width=width or 40, force_terminal=width is not None, no_color=True)
+    print_comparison(console, ROWS, "first", "a-second-run-with-a-long-name")
+    told = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
+    assert "…" not in told
+    for number in ("0.579", "0.444 to 0.468", "0.0666 to 0.0912", "-0.0468 to -0.0222", "0.050"):
+        assert number in told
+    for words in ("▲ better", "▼ worse", "no difference", "Holm", "worse in 1 of 3"):
+        assert words in told
+    assert "not measured in one of the runs: 1 values (named with --all)" in told
+    table = told.splitlines()[1:-1]
+    if width is None:
+        line = next(line for line in table if line.strip().startswith("a_scorer"))
+        assert ROWS[2].id in line
+        assert "no difference shown" in line
+    else:
+        assert max(map(len, table)) <= width
+    assert ("won/tied/lost" in told) == (width == 160)
+
+
+def test_compare_on_the_command_line_takes_several(
+    runs: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outs = [str(tmp_path / result.name) for result in runs]
     for result, out in zip(runs, outs, strict=True):
         scores = Scores(records=result.records, figures=list(result.figures.values()))
         items = [Item(id=r.id, prompt=r.id, video=Path(r.file)) for r in result.records]
         write_result(Path(out), result.name, "clips", items, load_suite("sync"), scores)
     told = tmp_path / "told.json"
-    assert main(["compare", *outs, "--only", "sync", "--json", str(told)]) == 0
+    assert main(["compare", *outs, "--only", "sync", "--all", "--json", str(told)]) == 0
+    printed = capsys.readouterr().out
+    assert "better (second) against first (first): worse in 0 of 1 values" in printed
+    assert "over all 2 values" in printed
     content = json.loads(told.read_text())
     assert content["baseline"] == "first"
     changes = {c["candidate"]: c["rows"][0]["comparison"]["wins"] for c in content["compared"]}
     assert changes == {"better": 12, "worse": 0}
+    assert [c["rows"][0]["verdict"] for c in content["compared"]] == ["better", "worse"]
     # Curves are read back as they were written.
     assert read_result(outs[0]).records == runs[0].records

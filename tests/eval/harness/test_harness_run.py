@@ -10,7 +10,7 @@ from avgen_eval.harness.compare import compare_runs
 from avgen_eval.harness.result import ResultError, read_result
 from avgen_eval.harness.suite import SuiteError, list_suites, load_suite, read_suite
 from eval_media import flash_and_beep
-from strange_files import kinds, write_strange_files
+from strange_files import kinds, write_at_another_rate, write_strange_files
 
 
 def make_clips(folder: Path, late: float = 0.0, count: int = 12) -> Path:
@@ -57,7 +57,7 @@ def test_result_says_where_it_comes_from(runs: Path) -> None:
     assert content["data"]["conditions"]["fps"] == [25]
     assert content["environment"]["versions"]["torch"]
     signature = next(f["signature"] for f in content["figures"] if f["id"] == "sync.f1_60ms")
-    assert signature.startswith("sync-v1+sound_events-v1+picture_events-v2|fps=25|size=64x64|")
+    assert signature.startswith("sync-v1+sound_events-v1+picture_events-v3|fps=25|size=64x64|")
     skipped = next(f for f in content["figures"] if f["id"] == "distribution.logmel.frechet")
     assert skipped["status"] == "skipped"
     assert skipped["value"] is None
@@ -91,6 +91,18 @@ def test_other_signatures_are_refused(runs: Path, tmp_path: Path) -> None:
     good, small = read_result(runs / "good-out"), read_result(tmp_path / "small-out")
     with pytest.raises(ResultError, match=r"size=48x48.*size=64x64|size=64x64.*size=48x48"):
         compare_runs(good, small, only=["sync"])
+
+
+def test_clips_that_were_given_another_rate_do_not_compare(runs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "half"
+    folder.mkdir()
+    for path in sorted((runs / "good").glob("*.mp4"))[:4]:
+        write_at_another_rate(path, folder / path.name, 12.5)
+    assert evaluate(folder, tmp_path / "half-out", suite="sync") == 0
+    good, half = read_result(runs / "good-out"), read_result(tmp_path / "half-out")
+    assert half.content["data"]["conditions"]["fps"] == [12.5]
+    with pytest.raises(ResultError, match=r"fps=25\b.*fps=12\.5"):
+        compare_runs(good, half, only=["sync"])
 
 
 def test_results_that_are_none_are_refused(tmp_path: Path) -> None:
@@ -204,6 +216,13 @@ def test_ls_and_validate(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     manifest.write_text('{"id": "x", "video": "gone.mp4"}\n')
     assert main(["validate", str(manifest)]) == 1
     assert "missing" in capsys.readouterr().out
+    (tmp_path / "clip.mp4").write_bytes((runs / "good" / "00.mp4").read_bytes())
+    (tmp_path / "clip.json").write_text('[{"text": "a ball"}]')
+    assert main(["validate", str(tmp_path / "clip.mp4")]) == 1
+    told = capsys.readouterr().out
+    assert "caption cannot be used" in told
+    assert 'write "schema"' in told
+    assert "1 clips, 0 with a caption" in told
 
 
 def test_report_of_two_runs_compares_and_plays(runs: Path) -> None:
