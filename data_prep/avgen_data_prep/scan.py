@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class MediaFile:
     sha256: str
     sidecars: tuple[tuple[str, str], ...]
     rights: tuple[tuple[str, str], ...] = ()
-    modified_ns: int = 0
+    modified_ns: int = field(default=0, compare=False)
 
     def row(self) -> dict[str, Any]:
         """The columns of `SCANNED`; files beside as JSON lists of (path from the folder, SHA-256)."""

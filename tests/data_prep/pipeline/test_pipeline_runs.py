@@ -150,7 +150,7 @@ def test_a_file_that_takes_its_process_down_takes_only_itself(tmp_path: Path, wo
     (told,) = [f for f in rows(out, FAILED) if f["source"] == "poison.mp4"]
     expected = {
         "deadly": r"ends the process that works on it (SIGSEGV)",
-        "endless": "took longer than 3 s; raise --timeout, or leave it out",
+        "endless": "took longer than 3 s; raise --timeout and add --retry-failed, or leave it out",
     }
     assert told["stage"] == "worker"
     assert told["reason"].startswith(expected[word])
