@@ -231,24 +231,27 @@ def write_info(folder: Path, info: DatasetInfo) -> None:
         temporary.write_text(json.dumps(info.to_dict(), indent=1, sort_keys=True) + "\n")
 
 
-def read_info(folder: str | Path | Storage, *, check_shards: bool = True) -> DatasetInfo:
+def read_info(
+    folder: str | Path | Storage, *, check_shards: bool = True, name: str = INFO
+) -> DatasetInfo:
     """Read ``dataset.json`` and check the sizes of the shards it names.
 
     Args:
         folder: A path, an fsspec URL, or where either was opened.
         check_shards: Whether to look at the shards.
+        name: Of the file, where a dataset that is being made again has set it aside.
 
     Raises:
         DatasetError: Not a dataset, of another schema or a newer version, or with missing or
             truncated shards.
     """
     storage = folder if isinstance(folder, Storage) else open_storage(folder)
-    place = f"{storage.location}/{INFO}"
+    place = f"{storage.location}/{name}"
     try:
-        data = json.loads(storage.read_file(INFO))
+        data = json.loads(storage.read_file(name))
     except FileNotFoundError as error:
         raise DatasetError(
-            f"{storage.location}: holds no {INFO}; give a folder written by `avgen prep`, "
+            f"{storage.location}: holds no {name}; give a folder written by `avgen prep`, "
             "or run the preparation again to complete it"
         ) from error
     except DatasetError:

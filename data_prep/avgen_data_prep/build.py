@@ -18,7 +18,7 @@ from typing import Any, TypedDict
 import torch
 
 from avgen.data.quantise import LatentDtype
-from avgen.data.schema import INFO, DatasetError, DatasetInfo
+from avgen.data.schema import INFO, DatasetError, DatasetInfo, read_info
 from avgen.data.shards import Example, finish, read_part, write_shard
 
 _UNFINISHED = "unfinished.json"
@@ -152,10 +152,11 @@ def _check_folder(out: Path, info: DatasetInfo, jobs: list[Job]) -> None:
             f"{out}: already holds {surplus[0]}, beyond the {len(planned)} shards asked for; "
             "use another folder"
         )
-    found = [out / name for name in (INFO, _UNFINISHED) if (out / name).is_file()]
+    found = [name for name in (INFO, _UNFINISHED) if (out / name).is_file()]
     if not found:
         return
-    old = DatasetInfo.from_dict(json.loads(found[0].read_bytes()), str(found[0]))
+    # Missing shards are what is about to be made.
+    old = read_info(out, check_shards=False, name=found[0])
     for name in ("video_codec", "audio_codec", "text_encoder", "latent_dtype", "settings"):
         if getattr(old, name) != getattr(info, name):
             raise DatasetError(

@@ -21,14 +21,13 @@ def main(argv: list[str]) -> int:
     try:
         return options.run(options)
     except ValueError as error:
-        console.print("[bold red]error:[/]", Text(str(error)), highlight=False, soft_wrap=True)
-        return 2
+        told = str(error)
     except OSError as error:
         if error.filename is None:
             raise
         told = f"{error.filename}: {error.strerror}"
-        console.print("[bold red]error:[/]", Text(told), highlight=False, soft_wrap=True)
-        return 2
+    console.print("[bold red]error:[/]", Text(told), highlight=False, soft_wrap=True)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -108,13 +108,11 @@ class Pipeline:
     def keys(self) -> dict[str, str]:
         """Key of each stage's results by its name, but for the values a scan found."""
         keys: dict[str, str] = {}
-        writer: dict[str, str] = {}
         for stage in self.stages:
-            inputs = sorted({keys[writer[column]] for column in stage.reads if column in writer})
-            if self.stages.index(stage) > self.stages.index(self.split):
+            inputs = sorted(keys[name] for name in self._read_from[stage.name])
+            if self.split.name in keys:
                 inputs.append(keys[self.split.name])
             keys[stage.name] = stage.key(inputs)
-            writer |= dict.fromkeys(stage.writes.names, stage.name)
         return keys
 
     def key(self, stage: Stage, source: Row) -> str:
@@ -130,14 +128,21 @@ class Pipeline:
     def _scanned(self) -> dict[str, set[str]]:
         """Columns of the scan that each stage depends on."""
         found: dict[str, set[str]] = {}
-        writer: dict[str, str] = {}
         for stage in self.stages:
-            before = [found[writer[column]] for column in stage.reads if column in writer]
-            if self.stages.index(stage) > self.stages.index(self.split):
+            before = [found[name] for name in self._read_from[stage.name]]
+            if self.split.name in found:
                 before.append(found[self.split.name])
             found[stage.name] = set(SCANNED.names).intersection(stage.reads).union(*before)
-            writer |= dict.fromkeys(stage.writes.names, stage.name)
         return found
+
+    @cached_property
+    def _read_from(self) -> dict[str, set[str]]:
+        """Names of the stages whose columns each stage reads."""
+        writer = {column: stage.name for stage in self.stages for column in stage.writes.names}
+        return {
+            stage.name: {writer[column] for column in stage.reads if column in writer}
+            for stage in self.stages
+        }
 
     def needed_for(self, name: str) -> set[str]:
         """A stage, the one that cuts, and those whose columns they read.
@@ -145,15 +150,13 @@ class Pipeline:
         Raises:
             PipelineError: There is no such stage.
         """
-        named = {stage.name: stage for stage in self.stages}
-        if name not in named:
-            raise PipelineError(f"no stage {name!r} here; there are {', '.join(named)}")
-        writer = {column: stage for stage in self.stages for column in stage.writes.names}
-        needed, todo = set(), [named[name], self.split]
+        if name not in self._read_from:
+            raise PipelineError(f"no stage {name!r} here; there are {', '.join(self._read_from)}")
+        needed: set[str] = set()
+        todo = {name, self.split.name}
         while todo:
-            stage = todo.pop()
-            needed.add(stage.name)
-            todo += [writer[c] for c in stage.reads if c in writer and writer[c].name not in needed]
+            needed |= todo
+            todo = set().union(*(self._read_from[stage] for stage in todo)) - needed
         return needed
 
     def to_yaml(self) -> str:
