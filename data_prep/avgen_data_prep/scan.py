@@ -152,11 +152,14 @@ def read_captions(folder: Path, file: MediaFile, records: list[Record]) -> list[
 
 def _open(path: Path) -> list[TimedCaption]:
     if path.suffix.lower() == ".json":
-        data = json.loads(path.read_bytes())
-        return [
-            TimedCaption.from_json(item) for item in (data if isinstance(data, list) else [data])
-        ]
+        return captions_of_json(path.read_bytes())
     return [TimedCaption.open(path, duration=_NO_LIMIT)]
+
+
+def captions_of_json(data: bytes) -> list[TimedCaption]:
+    """One caption, or a list of paraphrases."""
+    found = json.loads(data)
+    return [TimedCaption.from_json(c) for c in (found if isinstance(found, list) else [found])]
 
 
 _NO_LIMIT = 1e6

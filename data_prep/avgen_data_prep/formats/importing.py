@@ -1,7 +1,6 @@
 """The layout of another tool to a dataset with media, ready for ``avgen prep encode``."""
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from avgen.data.schema import DatasetError, DatasetInfo, atomic
 from avgen.data.shards import Example
 from avgen_data_prep.build import Job, Progress, Record, Source, build, fingerprint
 from avgen_data_prep.formats.entry import Entry, Format, example_of_record, prose
+from avgen_data_prep.scan import captions_of_json
 
 FAILED = "failed.parquet"
 _SHARD = 256
@@ -166,14 +166,8 @@ def _sidecar_captions(entry: Entry, duration: float) -> tuple[TimedCaption, ...]
     for path in entry.sidecars:
         if path.suffix.lower() != ".json":
             return (TimedCaption.open(path, duration=duration),)
-        return _captions_of_json(path.read_bytes())
+        return tuple(captions_of_json(path.read_bytes()))
     return ()
-
-
-def _captions_of_json(data: bytes) -> tuple[TimedCaption, ...]:
-    """One caption, or a list of paraphrases."""
-    found = json.loads(data)
-    return tuple(TimedCaption.from_json(c) for c in (found if isinstance(found, list) else [found]))
 
 
 def _hashed(name: str, sha: str) -> str:
