@@ -17,7 +17,7 @@ from avgen.measure.onsets import Curve
 
 FLASH_WEIGHT = 25.0
 MIN_STRENGTH = 0.08
-MIN_SHARE = 0.16
+MIN_SHARE = 0.14
 CONTRAST = 1.4
 SURROUND = 0.5
 REFRACTORY = 0.1
@@ -98,7 +98,7 @@ def picture_impacts(motion: Motion) -> list[float]:
     """Times in seconds of impacts and flashes, in order.
 
     Local maxima of the strength that exceed 1.4 times its median over the surrounding half second,
-    and with what of them lies in the neighbouring frame 0.08 heights per second and 16% of the
+    and with what of them lies in the neighbouring frame 0.08 heights per second and 14% of the
     largest event of the clip, so that it does not matter where between two frames an event falls; at
     least 100 ms apart, the stronger first; refined to the centre of gravity of the two frames.
     """

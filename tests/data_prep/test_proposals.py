@@ -31,8 +31,8 @@ def proposed(world: str) -> list[tuple[list[float], dict[str, list[float]]]]:
     [
         ("bounce", "sfx", 0.95, 0.95),
         ("drums", "sfx", 0.95, 0.95),
-        ("bounce", "visual", 0.85, 0.95),
-        ("drums", "visual", 0.95, 0.85),
+        ("bounce", "visual", 0.9, 0.95),
+        ("drums", "visual", 0.95, 0.7),
     ],
 )
 def test_proposals_are_where_the_worlds_have_events(

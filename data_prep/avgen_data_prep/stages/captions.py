@@ -75,7 +75,7 @@ class Captions(Measure):
     """
 
     name: ClassVar[str] = "captions"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads: ClassVar[tuple[str, ...]] = (
         "source_sidecars",
         "shot_us",

@@ -96,7 +96,7 @@ class PictureEvents(Extractor):
     """Motion of the picture and its impacts."""
 
     name: ClassVar[str] = "picture_events"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     needs: ClassVar[frozenset[Need]] = frozenset({"video"})
 
     def run(self, decoded: Decoded) -> Extract:

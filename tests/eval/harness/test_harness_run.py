@@ -57,7 +57,7 @@ def test_result_says_where_it_comes_from(runs: Path) -> None:
     assert content["data"]["conditions"]["fps"] == [25]
     assert content["environment"]["versions"]["torch"]
     signature = next(f["signature"] for f in content["figures"] if f["id"] == "sync.f1_60ms")
-    assert signature.startswith("sync-v1+sound_events-v1+picture_events-v3|fps=25|size=64x64|")
+    assert signature.startswith("sync-v1+sound_events-v1+picture_events-v4|fps=25|size=64x64|")
     skipped = next(f for f in content["figures"] if f["id"] == "distribution.logmel.frechet")
     assert skipped["status"] == "skipped"
     assert skipped["value"] is None
