@@ -12,12 +12,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from avgen.ops.precision import computes_bfloat16
+
 
 def orthogonalised(
     matrices: Float[Tensor, "*batch m n"], iterations: int = 5
 ) -> Float[Tensor, "*batch m n"]:
-    """The nearest half-orthogonal matrices, nearly: Newton-Schulz steps of fifth order in bf16."""
-    x = matrices.bfloat16()
+    """The nearest half-orthogonal matrices, nearly: Newton-Schulz steps of fifth order.
+
+    In bfloat16, which is exact enough, where the device multiplies in it.
+    """
+    x = matrices.bfloat16() if computes_bfloat16(matrices.device) else matrices.float()
     tall = x.shape[-2] > x.shape[-1]
     x = (x.mT if tall else x).reshape(-1, *sorted(x.shape[-2:]))
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
