@@ -35,6 +35,7 @@ class SeanetAudioCodec(AudioCodec):
         audio_channels: 1 mono, 2 stereo.
         latent_channels: Channels of a latent.
         num_codebooks: Residual codebooks.
+        quantised: Whether latents are those of the quantised signal; else they are what the encoder says.
         codebook_size: Entries of each.
         num_filters, strides, patch, companding, num_residual_layers, num_lstm_layers, pad_mode,
             true_skip: See `SeanetConfig`.
@@ -51,6 +52,7 @@ class SeanetAudioCodec(AudioCodec):
         latent_channels: int = 32,
         num_codebooks: int = 8,
         codebook_size: int = 512,
+        quantised: bool = True,
         num_filters: int = 32,
         strides: tuple[int, ...] = (2, 4, 5),
         patch: int = 16,
@@ -75,7 +77,7 @@ class SeanetAudioCodec(AudioCodec):
         )
         self.seanet = seanet
         self.sample_rate, self.hop, self.audio_channels = sample_rate, seanet.hop, audio_channels
-        self.latent_channels = latent_channels
+        self.latent_channels, self.quantised = latent_channels, quantised
         self.num_codebooks, self.codebook_size = num_codebooks, codebook_size
         self.identity = UNSAVED
         self.encoder = build_encoder(seanet)
@@ -85,12 +87,15 @@ class SeanetAudioCodec(AudioCodec):
         self.register_buffer("latent_std", torch.ones(latent_channels, 1))
 
     def encode(self, waveform: Float[Tensor, "b a s"]) -> Float[Tensor, "b c l"]:
-        """Waveform in [-1, 1] to normalised latents of the quantised signal, L = ceil(S / hop).
+        """Waveform in [-1, 1] to normalised latents, L = ceil(S / hop); see ``quantised``.
 
         Raises:
             ValueError: Not three axes, wrong number of channels, or no samples.
         """
-        return self.latents_from_codes(self.encode_codes(waveform))
+        if self.quantised:
+            return self.latents_from_codes(self.encode_codes(waveform))
+        self._check(waveform, "waveform", self.audio_channels, "samples")
+        return self.normalise(self.encoder(waveform)[0])
 
     def decode(self, latents: Float[Tensor, "b c l"]) -> Float[Tensor, "b a s"]:
         """Normalised latents to a waveform, S = L * hop.
@@ -196,6 +201,7 @@ class SeanetAudioCodec(AudioCodec):
             "latent_channels": self.latent_channels,
             "num_codebooks": self.num_codebooks,
             "codebook_size": self.codebook_size,
+            "quantised": self.quantised,
         }
 
     def save(self, path: str | Path) -> str:
@@ -212,7 +218,9 @@ class SeanetAudioCodec(AudioCodec):
         """
         defining = ("encoder.", "quantiser.codebooks", "latent_")
         weights = {k: v for k, v in self.state_dict().items() if k.startswith(defining)}
-        return checkpoint.digest(weights)
+        return checkpoint.digest(
+            weights if self.quantised else weights | {"continuous": torch.ones(1)}
+        )
 
     @classmethod
     def from_file(cls, path: str | Path) -> "SeanetAudioCodec":

@@ -29,6 +29,7 @@ class StreamContext:
     Attributes:
         position: Rotation by time and place, for self-attention.
         time: Rotation by time alone, for the text and the partners.
+        text: Rotation of the text's keys: by the mean over their interval.
         levels: Modulation by noise level.
         self_mask: Mask of self-attention.
         text_mask: Mask of the text.
@@ -38,6 +39,7 @@ class StreamContext:
 
     position: Rotation
     time: Rotation
+    text: Rotation
     levels: Levels
     self_mask: Mask
     text_mask: Mask
@@ -88,7 +90,7 @@ class StreamLayer(nn.Module):
                     width, partner.width, _shared_heads(stream, partner), head_dim, backend
                 )
                 for other, partner in config.streams.items()
-                if other != name
+                if other in config.partners(name)
             }
         )
         self.expand = nn.Linear(width, config.expansion * width)
@@ -106,11 +108,9 @@ class StreamLayer(nn.Module):
             hidden, hidden, context.position, context.position, context.self_mask
         )
 
-    def attend_text(
-        self, x: States, text: Tensor, text_turn: Rotation, context: StreamContext
-    ) -> States:
+    def attend_text(self, x: States, text: Tensor, context: StreamContext) -> States:
         """Text at its time: queries turned by their second, keys by the mean over their interval."""
-        return x + self.text(normalise(x), text, context.time, text_turn, context.text_mask)
+        return x + self.text(normalise(x), text, context.time, context.text, context.text_mask)
 
     def attend_partners(
         self,
@@ -151,7 +151,6 @@ class Block(nn.Module):
         self,
         states: Mapping[str, States],
         text: Tensor,
-        text_turn: Rotation,
         contexts: Mapping[str, StreamContext],
     ) -> dict[str, States]:
         """States of every stream after the block."""
@@ -160,11 +159,13 @@ class Block(nn.Module):
         before = {}
         for name, layer in layers.items():
             x = layer.attend_self(states[name], parts[name], contexts[name])  # type: ignore[operator]
-            before[name] = layer.attend_text(x, text, text_turn, contexts[name])  # type: ignore[operator]
+            before[name] = layer.attend_text(x, text, contexts[name])  # type: ignore[operator]
         after = {}
         for name, layer in layers.items():
             partners = {
-                other: (before[other], contexts[other].time) for other in before if other != name
+                other: (before[other], contexts[other].time)
+                for other in before
+                if other in layer.partners  # type: ignore[operator]
             }
             x = layer.attend_partners(before[name], parts[name], partners, contexts[name])  # type: ignore[operator]
             after[name] = layer.feed_forward(x, parts[name])  # type: ignore[operator]

@@ -66,29 +66,43 @@ class DualStreamTransformer(nn.Module):
         Returns:
             Per stream the velocity ``(B, N, A)``, or for codes the logits ``(B, N, Q, V)``.
         """
+        turns = {name: self._text_turn(name, text) for name in streams}
         text_keys = Keys(None, None if bool(text.mask.all()) else text.mask, False)
         if any(stream.packed for stream in streams.values()):
+            turns = {
+                name: Rotation(*(x[text.mask][None] for x in turn)) for name, turn in turns.items()
+            }
             text, text_keys = pack_text(text)
-        contexts = self._contexts(streams, text_keys, exchange)
-        omega = self._time_omega(text.states.device)
-        text_turn = interval_rotation(text.interval[..., 0], text.interval[..., 1], omega)
+        contexts = self._contexts(streams, turns, text_keys, exchange)
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
         for block in self.blocks:
-            states = block(states, text.states, text_turn, contexts)
+            states = block(states, text.states, contexts)
         return {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
 
     def _embed(self, name: str, stream: StreamInput) -> Tensor:
         x = self.ports[name](stream.tokens)
         return x if stream.place is None else x + self.place[name](stream.place).to(x.dtype)
 
+    def _text_turn(self, stream: str, text: TextTokens) -> Rotation:
+        """Keys at their times, or over the whole clip for a stream that is not told when events are."""
+        start, end = text.interval.unbind(-1)
+        if self.config.timed is not None and stream not in self.config.timed:
+            start, end = torch.zeros_like(start), end.amax(1, keepdim=True).expand_as(end)
+        return interval_rotation(start, end, self._time_omega(start.device))
+
     def _contexts(
-        self, streams: Mapping[str, StreamInput], text: Keys, exchange: Tensor | None
+        self,
+        streams: Mapping[str, StreamInput],
+        turns: Mapping[str, Rotation],
+        text: Keys,
+        exchange: Tensor | None,
     ) -> dict[str, StreamContext]:
         keys = {name: Keys.of_stream(stream) for name, stream in streams.items()}
         return {
             name: StreamContext(
                 position=self._position(stream),
                 time=rotation(stream.centre, self._time_omega(stream.tokens.device)),
+                text=turns[name],
                 levels=self.noise[name](stream.sigma),
                 self_mask=attention_mask(keys[name], keys[name]),
                 text_mask=attention_mask(keys[name], text),

@@ -46,9 +46,8 @@ class _Part:
         sigma: Per stream ``(B,)``.
         corrupted: Per stream, tokens and targets.
         detail: Per stream ``(B, N)``, weights of tokens; missing where all weigh the same.
-        captions: One per clip, without text where that is dropped.
+        captions: One per clip, without text or without times where those are dropped.
         text: Kept states of each caption, None where there are none or the text is dropped.
-        untimed: ``(B,)`` True where events lose their times.
         exchange: ``(B,)`` 1 where streams read each other, else 0.
     """
 
@@ -60,7 +59,6 @@ class _Part:
     detail: Mapping[str, Tensor]
     captions: list[TimedCaption]
     text: list[TextFeatures | None]
-    untimed: Tensor
     exchange: Tensor
 
     def __len__(self) -> int:
@@ -159,12 +157,11 @@ class JointObjective:
             detail={
                 s: detail_weight(clean[s], share) for s, share in self.detail.items() if s in clean
             },
-            captions=_without_text(batch.captions, dropped),
+            captions=_reduced(batch.captions, dropped, (drop_time < self.time_dropout).tolist()),
             text=[
                 None if drop else features
                 for features, drop in zip(batch.text or [None] * size, dropped, strict=True)
             ],
-            untimed=(drop_time < self.time_dropout).to(device),
             exchange=(drop_exchange >= self.exchange_dropout).float().to(device),
         )
 
@@ -232,20 +229,20 @@ def _by_part(
 
 
 def _text(encoder: TextEncoder, parts: Sequence[_Part]) -> TextTokens:
-    """All captions, encoded at once; those without times are stretched to the duration of their clip."""
+    """All captions, encoded at once."""
     captions = [caption for part in parts for caption in part.captions]
-    text = encoder(captions, [features for part in parts for features in part.text])
-    for duration in {part.layout.duration for part in parts}:
-        rows = [part.untimed & (part.layout.duration == duration) for part in parts]
-        text = text.untimed(duration, torch.cat(rows))
-    return text
+    return encoder(captions, [features for part in parts for features in part.text])
 
 
-def _without_text(captions: list[TimedCaption], dropped: list[bool]) -> list[TimedCaption]:
-    return [
+def _reduced(
+    captions: list[TimedCaption], textless: list[bool], untimed: list[bool]
+) -> list[TimedCaption]:
+    """The captions, some of them without text, some without the times of their events."""
+    emptied = [
         c.replace(text="", events=()) if drop else c
-        for c, drop in zip(captions, dropped, strict=True)
+        for c, drop in zip(captions, textless, strict=True)
     ]
+    return [c.untimed() if drop else c for c, drop in zip(emptied, untimed, strict=True)]
 
 
 def _by_sigma(losses: Tensor, sigma: Tensor) -> Tensor:

@@ -130,9 +130,14 @@ class AVPipeline(nn.Module):
         guidance: Guidance | float | None = None,
         solver: SolverName = "euler",
         batch_size: int = 16,
+        snap_audio: bool = False,
         progress: ProgressCallback | None = None,
     ) -> list[Clip]:
-        """Make several clips; those of one shape and task run in batches. Order is kept."""
+        """Make several clips; those of one shape and task run in batches. Order is kept.
+
+        With ``snap_audio`` continuous audio latents are moved to the nearest codes of the codec before they are
+        decoded; the other arguments are those of a call.
+        """
         guiders = (
             Guidance(text=guidance)
             if isinstance(guidance, (int, float))
@@ -149,12 +154,18 @@ class AVPipeline(nn.Module):
         for indices in groups.values():
             for start in range(0, len(indices), batch_size):
                 chunk = indices[start : start + batch_size]
-                made = self._generate_batch([requests[i] for i in chunk], sampler, progress)
+                made = self._generate_batch(
+                    [requests[i] for i in chunk], sampler, snap_audio, progress
+                )
                 clips.update(zip(chunk, made, strict=True))
         return [clips[i] for i in range(len(requests))]
 
     def _generate_batch(
-        self, requests: list[Request], sampler: Sampler, progress: ProgressCallback | None
+        self,
+        requests: list[Request],
+        sampler: Sampler,
+        snap_audio: bool,
+        progress: ProgressCallback | None,
     ) -> list[Clip]:
         layout = self.layout(requests[0])
         captions = [request.caption(layout.duration) for request in requests]
@@ -169,7 +180,7 @@ class AVPipeline(nn.Module):
                 tokens = state.tokens
                 if progress is not None:
                     progress(state.step, state.num_steps)
-        media = self._decode(layout, tokens)
+        media = self._decode(layout, tokens, snap_audio)
         clips = []
         for i, (request, caption) in enumerate(zip(requests, captions, strict=True)):
             clip = Clip(
@@ -261,9 +272,14 @@ class AVPipeline(nn.Module):
             steps, self.video_codec.time_stride
         ) if steps else 0, samples
 
-    def _decode(self, layout: Layout, tokens: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _decode(
+        self, layout: Layout, tokens: dict[str, Tensor], snap_audio: bool
+    ) -> dict[str, Tensor]:
         audio = layout.latents("audio", tokens["audio"])
-        if self.network.config.streams["audio"].codebooks:
+        discrete = self.network.config.streams["audio"].codebooks
+        if snap_audio and not discrete:
+            audio = self.audio_codec.codes_from_latents(audio)
+        if snap_audio or discrete:
             audio = self.audio_codec.latents_from_codes(audio)
         return {
             "video": self.video_codec.decode(layout.latents("video", tokens["video"])),

@@ -52,10 +52,21 @@ class Segment(NamedTuple):
     track: int
 
 
-def segments(caption: TimedCaption) -> list[Segment]:
-    """The description of the whole clip, then the events in their order."""
+def segments(caption: TimedCaption, written_times: bool = False) -> list[Segment]:
+    """The description of the whole clip, then the events in their order.
+
+    With ``written_times`` the text of an event also says in seconds when it starts and ends.
+    """
     first = Segment(caption.text, 0.0, caption.duration, 0)
-    events = (Segment(e.text, e.start, e.end, TRACK_INDEX[e.track]) for e in caption.events)
+    events = (
+        Segment(
+            f"{e.text} from {e.start:.2f} to {e.end:.2f}" if written_times else e.text,
+            e.start,
+            e.end,
+            TRACK_INDEX[e.track],
+        )
+        for e in caption.events
+    )
     return [first, *events]
 
 
@@ -92,6 +103,8 @@ class TextEncoder(nn.Module, ABC):
     So a token depends on its own segment only, and neither on padding nor on its neighbours in the batch.
     """
 
+    written_times = False
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
@@ -125,7 +138,7 @@ class TextEncoder(nn.Module, ABC):
         Raises:
             ValueError: Features that are not those of their caption.
         """
-        per_caption = [segments(caption) for caption in captions]
+        per_caption = [segments(caption, self.written_times) for caption in captions]
         states, lengths, rows = self._encoded(per_caption, features or [None] * len(captions))
         states = self.project(states)
         plan = [_token_plan(segs, of, lengths) for segs, of in zip(per_caption, rows, strict=True)]

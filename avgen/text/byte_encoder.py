@@ -39,6 +39,7 @@ class ByteTextEncoder(TextEncoder):
         num_heads: Attention heads.
         num_hashes: Rows of the table of hashed words.
         max_bytes: Longest text; longer ones are refused, never cut in silence.
+        written_times: Whether events also say their times in words.
     """
 
     def __init__(
@@ -48,9 +49,11 @@ class ByteTextEncoder(TextEncoder):
         num_heads: int = 3,
         num_hashes: int = 4096,
         max_bytes: int = 4096,
+        written_times: bool = False,
     ) -> None:
         super().__init__(width)
         self.max_bytes, self.num_hashes = max_bytes, num_hashes
+        self.written_times = written_times
         self.spelling = nn.EmbeddingBag(256 * LONGEST_PIECE, width, mode="sum")
         self.word = nn.Embedding(num_hashes, width)
         self.layers = nn.ModuleList([_Layer(width, num_heads) for _ in range(depth)])

@@ -12,7 +12,7 @@ from avgen.checkpoint import MODEL_FILE, find_weights
 from avgen.data.batch import AVBatch, PackedBatch
 from avgen.data.sampler import mix
 from avgen.model.bundle import Network
-from avgen.model.config import preset
+from avgen.model.config import ModelConfig, preset
 from avgen.model.layout import Layout
 from avgen.objective.joint import NUM_SIGMA_BINS, JointObjective, LossRecord
 from avgen.ops.attention import Backend
@@ -27,7 +27,8 @@ class JointTraining(LightningModule):
     Every random choice of a step comes from ``(seed, step)``, so a resumed run repeats the losses bit for bit.
 
     Args:
-        preset_name: Size of the network: tiny, small, base or large. Ignored with ``init_from``.
+        preset_name: Size of the network: nano, tiny, small, base or large. Ignored with ``init_from``.
+        config: Fields of `avgen.model.config.ModelConfig` that differ from the preset's. Ignored with ``init_from``.
         streams: Streams that are trained; a stage for pictures alone gives only ``video``.
         video_channels: Latent channels of the video codec.
         audio_channels: Latent channels of the audio codec.
@@ -49,6 +50,7 @@ class JointTraining(LightningModule):
         self,
         *,
         preset_name: str = "tiny",
+        config: Mapping[str, Any] | None = None,
         streams: Sequence[str] = ("video", "audio"),
         video_channels: int = 16,
         audio_channels: int = 32,
@@ -67,10 +69,11 @@ class JointTraining(LightningModule):
     ) -> None:
         super().__init__()
         if init_from is None:
-            config = preset(
+            shape = preset(
                 preset_name, video_channels=video_channels, audio_channels=audio_channels
             )
-            self.network = Network(config, text, backend=backend)
+            shape = ModelConfig.from_dict(shape.to_dict() | dict(config or {}))
+            self.network = Network(shape, text, backend=backend)
         else:
             path = init_from if Path(init_from).is_file() else find_weights(init_from) / MODEL_FILE
             self.network = Network.from_file(path, backend=backend)

@@ -8,6 +8,7 @@ USAGE = """usage: avgen eval CLIPS... [options]    (the same as avgen eval run C
        avgen eval worlds [--weights NAME] [--world NAME]... [--reference] [options]
        avgen eval codecs [--weights NAME] [--world NAME]... [options]
        avgen eval selftest [--count N] [--json FILE]
+       avgen eval ablations run | write | codecs
 
 Measure when things are heard and seen in clips, against when they were asked for, and much else.
 CLIPS are files, folders, or a manifest (.jsonl); avgen eval VERB --help says more of each verb.
@@ -28,6 +29,11 @@ def main(argv: list[str]) -> int:
         from avgen_eval.selftest.command import main as run_selftest
 
         return run_selftest(rest)
+
+    if verb == "ablations":
+        from avgen_eval.ablations.command import main as run_ablations
+
+        return run_ablations(rest)
 
     from avgen_eval.harness.cli import run as run_harness
 

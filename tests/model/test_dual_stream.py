@@ -199,9 +199,9 @@ def test_presets_have_the_sizes_they_promise(name, video, audio):
 
 
 def test_unknown_preset_names_the_known_ones():
-    with pytest.raises(ValueError, match="tiny, small, base, large"):
+    with pytest.raises(ValueError, match="nano, tiny, small, base, large"):
         preset("huge")
-    assert set(PRESETS) == {"tiny", "small", "base", "large"}
+    assert set(PRESETS) == {"nano", "tiny", "small", "base", "large"}
 
 
 def test_configuration_survives_json():

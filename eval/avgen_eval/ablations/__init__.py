@@ -1,0 +1,1 @@
+"""Ablations: variants of one small training, same budget, several seeds, one table with intervals per question."""

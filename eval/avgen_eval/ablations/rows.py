@@ -1,0 +1,106 @@
+"""Rows of finished runs, one line of JSON each, appended when a run is done: what is there is not run again."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avgen.checkpoint import AUDIO_FILE, MODEL_FILE, VIDEO_FILE, find_weights
+from avgen.codecs.audio_codec import SeanetAudioCodec
+from avgen.model.bundle import Network
+from avgen.pipeline import AVPipeline
+from avgen_eval.ablations.measuring import measure
+from avgen_eval.ablations.study import Variant, find_variant, studies
+from avgen_eval.ablations.training import CONTINUOUS, train
+from avgen_eval.results import provenance
+from avgen_eval.roundtrip import Codecs, load_codecs
+
+CODECS = "tiny"
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of runs whose variants are still defined as they were then.
+
+    Raises:
+        ValueError: A line is not a row.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            variant = find_variant(row["variant"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}: {error}; remove the line") from error
+        if row["key"] == variant.key:
+            rows.append(row)
+    return rows
+
+
+def run(names: Sequence[str], seeds: Sequence[int], data: Path, work: Path, path: Path) -> None:
+    """Train and measure what has no row yet; seeds in the outer order, so that all variants get their first one first.
+
+    Args:
+        names: Variants.
+        seeds: Of training, or of sampling where weights ship.
+        data: Dataset of the trained variants.
+        work: Folder of trained weights.
+        path: File of the rows.
+    """
+    for seed in seeds:
+        for name in names:
+            done = {(row["variant"], row["seed"]) for row in read_rows(path)}
+            if (name, seed) not in done:
+                _append(path, _row(find_variant(name), seed, data, work))
+
+
+def _append(path: Path, row: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, sort_keys=True) + "\n")
+
+
+def _row(variant: Variant, seed: int, data: Path, work: Path) -> dict[str, Any]:
+    source = studies()[0].get(str(variant.weights), variant)
+    if source.training is None:
+        network, facts = Network.from_file(find_weights(str(source.weights)) / MODEL_FILE), {}
+    else:
+        network, facts = _weights(source, seed, data, work)
+    codecs = laboratory_codecs((source.training or {}).get("audio") == CONTINUOUS)
+    pipeline = AVPipeline(network, codecs.video, codecs.audio)
+    noise = seed if source.training is None else 0
+    head = {"variant": variant.name, "seed": seed, "key": variant.key, "provenance": provenance()}
+    return {**head, **facts, **measure(pipeline, variant, noise)}
+
+
+def laboratory_codecs(continuous: bool) -> Codecs:
+    """The codecs that ship; with ``continuous`` the audio latents are those before the quantiser."""
+    codecs = load_codecs(CODECS)
+    if continuous:
+        assert isinstance(codecs.audio, SeanetAudioCodec)
+        codecs.audio.quantised = False
+        codecs.audio.identity = codecs.audio.latent_identity()
+    return codecs
+
+
+def _weights(variant: Variant, seed: int, data: Path, work: Path) -> tuple[Network, dict[str, Any]]:
+    """Trained weights with what is known of their training; those of a run before are read again."""
+    stem = work / f"{variant.name}-{variant.key}-{seed}"
+    weights, told = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+    if not told.exists():
+        started = time.perf_counter()
+        network, losses = train(variant, seed, data)
+        network.save(weights, variant=variant.name, seed=seed)
+        facts = {"losses": losses, "training_seconds": time.perf_counter() - started}
+        told.write_text(json.dumps(facts), encoding="utf-8")
+    return Network.from_file(weights), json.loads(told.read_text(encoding="utf-8"))
+
+
+def write_codecs(folder: Path) -> None:
+    """Codecs for the data of the variant on continuous latents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    codecs = laboratory_codecs(continuous=True)
+    codecs.video.save(folder / VIDEO_FILE)  # type: ignore[attr-defined]
+    codecs.audio.save(folder / AUDIO_FILE)  # type: ignore[attr-defined]

@@ -1,0 +1,77 @@
+"""The training of a variant: the project's own module and data, a few hundred steps, averaged weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from avgen.cli.train import quiet_known_warnings
+from avgen.data.datamodule import LatentDataModule
+from avgen.model.bundle import Network
+from avgen.objective.joint import JointObjective
+from avgen.objective.sigma import SigmaDistribution
+from avgen.ops.precision import computes_bfloat16
+from avgen.training.ema import EMA
+from avgen.training.joint import JointTraining
+from avgen_eval.ablations.study import Variant
+
+CONTINUOUS = "continuous"
+
+
+def train(variant: Variant, seed: int, data: Path) -> tuple[Network, dict[str, float]]:
+    """The averaged weights of a variant after its training, and its last validation losses.
+
+    Args:
+        variant: One that is trained.
+        seed: Of the first weights, the order of the data, and all noise.
+        data: Dataset of the setting; the variant on continuous latents reads ``DATA-continuous`` beside it.
+
+    Raises:
+        DatasetError: A folder that cannot be used.
+    """
+    assert variant.training is not None
+    settings = dict(variant.training)
+    audio = settings.pop("audio", "dequantised")
+    folder = data.with_name(f"{data.name}-{CONTINUOUS}") if audio == CONTINUOUS else data
+    quiet_known_warnings()
+    seed_everything(seed, verbose=False)
+    steps, ema = settings.pop("steps"), EMA(settings.pop("ema"))
+    loader = LatentDataModule(
+        [str(folder)],
+        batch_size=settings.pop("batch_size"),
+        seed=seed,
+        modalities=["video", "codes" if audio == "codes" else "audio"],
+    )
+    codes = {"audio_codebooks": 8, "audio_codebook_size": 512} if audio == "codes" else {}
+    module = JointTraining(
+        objective=_objective(settings.pop("objective")), seed=seed, **codes, **settings
+    )
+    trainer = Trainer(
+        max_steps=steps,
+        accelerator="auto",
+        devices=1,
+        precision="bf16-mixed" if computes_bfloat16(_device()) else "32-true",
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[ema],
+        limit_val_batches=0,
+    )
+    trainer.fit(module, loader)
+    averaged: Any = ema.averaged()
+    assert averaged is not None
+    averaged.cpu().eval()
+    losses = trainer.validate(averaged, loader, verbose=False)[0]
+    return averaged.network, {name.removeprefix("val/"): value for name, value in losses.items()}
+
+
+def _objective(settings: dict[str, Any]) -> JointObjective:
+    sigma = SigmaDistribution(**settings.get("sigma", {}))
+    return JointObjective(**{**settings, "sigma": sigma})
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,156 @@
+"""Ablations: variants differ in what they say, rows are kept once, figures and intervals are right."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from avgen_eval.ablations import rows as rows_module
+from avgen_eval.ablations.command import main
+from avgen_eval.ablations.figures import FIGURES, clip_values, estimate, new_run_interval
+from avgen_eval.ablations.page import table, write_page
+from avgen_eval.ablations.rows import laboratory_codecs, read_rows
+from avgen_eval.ablations.study import find_question, find_variant, studies
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "ablations.md"
+
+
+def row(variant: str, seed: int, matched: list[int], total: int = 4) -> dict:
+    counts = [[m, total, total] for m in matched]
+    values = [m / total for m in matched]
+    fields = dict.fromkeys(("sound", "picture", "agree"), counts)
+    fields |= dict.fromkeys(("pad", "objects", "timbre", "mel_db", "spread_db"), values)
+    ways = dict.fromkeys(("timed", "untimed", "v2a", "a2v"), fields)
+    key = find_variant(variant).key
+    return {"variant": variant, "seed": seed, "key": key, "ways": ways, "seconds_per_clip": 0.5}
+
+
+def write_rows(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def test_every_question_names_variants_and_figures_that_are_there():
+    variants, questions = studies()
+    for question in questions.values():
+        assert set(question.variants) <= set(variants)
+        assert question.baseline in question.variants
+        assert set(question.figures) - {"seconds"} <= set(FIGURES)
+        assert question.plot in question.figures
+        assert f"<!-- {question.name}: begin -->" in PAGE.read_text()
+
+
+def test_variants_of_a_setting_differ_from_it_in_what_they_name_only():
+    baseline, variants = find_variant("baseline"), studies()[0]
+    keys = [variant.key for variant in variants.values()]
+    assert len(set(keys)) == len(keys)
+    one_way = find_variant("video_reads")
+    assert baseline.training is not None
+    assert one_way.training == {**baseline.training, "config": {"reads": {"audio": []}}}
+    assert (one_way.sampling, one_way.clips) == (baseline.sampling, baseline.clips)
+    assert find_variant("snapped").weights == "baseline"
+    assert find_variant("snapped").training is None
+    assert find_variant("guide_none").sampling["guidance"] == {"text": 1.0}
+
+
+def test_the_key_changes_with_what_figures_depend_on():
+    baseline = find_variant("baseline")
+    assert replace(baseline, label="other words").key == baseline.key
+    assert replace(baseline, clips=31).key != baseline.key
+    assert baseline.training is not None
+    assert replace(baseline, training={**baseline.training, "steps": 1}).key != baseline.key
+
+
+def test_rows_of_other_definitions_are_left_out_and_broken_lines_told(tmp_path: Path):
+    path = write_rows(tmp_path / "rows.jsonl", [row("baseline", 0, [1, 2])])
+    assert [r["seed"] for r in read_rows(path)] == [0]
+    write_rows(path, [row("baseline", 0, [1, 2]) | {"key": "of another setting"}])
+    assert read_rows(path) == []
+    path.write_text('{"variant": "nobody", "key": "x"}\n')
+    with pytest.raises(ValueError, match="line 1: variant 'nobody' is unknown"):
+        read_rows(path)
+
+
+def test_runs_that_have_a_row_are_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_rows(tmp_path / "rows.jsonl", [row("baseline", 0, [1, 2])])
+    done: list[tuple[str, int]] = []
+
+    def made(variant, seed, data, work):
+        done.append((variant.name, seed))
+        return row(variant.name, seed, [3, 4])
+
+    monkeypatch.setattr(rows_module, "_row", made)
+    for _ in range(2):
+        rows_module.run(["baseline", "written"], [0, 1], tmp_path, tmp_path, path)
+    assert done == [("written", 0), ("baseline", 1), ("written", 1)]
+    assert len(read_rows(path)) == 4
+
+
+def test_an_f1_is_of_the_sums_and_its_interval_covers_both_seeds():
+    pair = [row("baseline", 0, [4, 4, 0, 2]), row("baseline", 1, [1, 1, 2, 2])]
+    values = clip_values(pair, FIGURES["sound_f1"])
+    found = estimate(values)
+    assert found.value == pytest.approx(2 * 16 / (2 * 8 * 4))
+    assert found.low < 6 / 16 + 0.05
+    assert found.high > 10 / 16 - 0.05
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+    generator, inside = np.random.default_rng(1), 0
+    for _ in range(200):
+        draws = generator.binomial(4, 0.6, size=(1, 32))
+        values = np.stack([draws, np.full_like(draws, 4)], axis=-1).astype(float)
+        found = estimate(values)
+        inside += found.low <= 0.6 <= found.high
+    assert 0.88 <= inside / 200 <= 0.99
+
+
+def test_a_difference_is_shown_only_where_there_is_one():
+    generator = np.random.default_rng(2)
+    of = [generator.integers(0, 5, size=(2, 32)) for _ in range(2)]
+    same, other = (np.stack([d, np.full_like(d, 4)], axis=-1).astype(float) for d in of)
+    assert estimate(same, same).value == 0
+    assert not estimate(same, other).excludes_zero
+    better = np.minimum(same + np.array([2.0, 0.0]), 4)
+    assert estimate(better, same).excludes_zero
+
+
+def test_another_seed_is_expected_within_students_t():
+    values = np.array([[[x, 1.0]] for x in (0.5, 0.6, 0.7)])
+    low, high = new_run_interval(values) or (0, 0)
+    assert (low, high) == (pytest.approx(0.6 - 0.4968, abs=1e-3), pytest.approx(1.0968, abs=1e-3))
+    assert new_run_interval(values[:2]) is None
+
+
+def test_a_page_is_written_from_rows(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text())
+    found = [row("baseline", s, [3, 4, 3, 4]) for s in range(3)] + [
+        row("no_times", 0, [0, 1, 0, 1])
+    ]
+    write_page(write_rows(tmp_path / "rows.jsonl", found), page)
+    text = page.read_text()
+    assert "| the design (`baseline`, baseline) | 3 | 0.88 (" in text
+    assert "| no times (`no_times`) | 1 | **0.12 (" in text
+    assert "Another seed should land here (sound F1): `baseline`" in text
+    picture = (tmp_path / "ablations" / "timed_text.svg").read_text()
+    assert picture.count("<circle") == 2 + 4
+    page.write_text("nothing here")
+    with pytest.raises(ValueError, match="timed_text: begin"):
+        write_page(tmp_path / "rows.jsonl", page)
+
+
+def test_a_table_without_a_variant_leaves_it_out():
+    content = table(find_question("noise"), {"baseline": [row("baseline", 0, [1, 2])]})
+    assert "sigma_mixed" not in content
+
+
+def test_continuous_codecs_are_others(tmp_path: Path):
+    assert main(["codecs", str(tmp_path)]) == 0
+    own, continuous = laboratory_codecs(False), laboratory_codecs(True)
+    assert own.audio.identity != continuous.audio.identity
+    assert own.video.identity == continuous.video.identity
+    from avgen_eval.roundtrip import load_codecs
+
+    assert load_codecs(str(tmp_path)).audio.identity == continuous.audio.identity
