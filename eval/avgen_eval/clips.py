@@ -43,6 +43,11 @@ class DetectionLike(Protocol):
         """Share of correct values per attribute."""
         ...
 
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        """Further measurements of the world."""
+        ...
+
 
 Detector = Callable[[Clip], DetectionLike]
 
@@ -66,6 +71,7 @@ class ClipRecord:
         objects_visible: Share of frames with the described objects and no others; None without a
             detector.
         attributes: Share of correct values per attribute, from the detector.
+        further: Other numbers that the detector gives, such as correlations.
         findings: What is wrong with the clip, in words.
         notes: How the clip came about.
         motion: Curves of the picture, for drawing; not part of the JSON.
@@ -83,6 +89,7 @@ class ClipRecord:
     pair_offset_ms: float | None = None
     objects_visible: float | None = None
     attributes: dict[str, float] = field(default_factory=dict)
+    further: dict[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     failed: bool = False
@@ -109,6 +116,7 @@ class ClipRecord:
             "pair_offset_ms": self.pair_offset_ms,
             "objects_visible": self.objects_visible,
             "attributes": self.attributes,
+            "further": self.further,
             "findings": list(self.findings),
             "notes": list(self.notes),
             "failed": self.failed,
@@ -218,6 +226,11 @@ def _with_detection(record: ClipRecord, detection: DetectionLike, name: str) -> 
         picture_times=tuple(sorted(map(float, detection.picture_times))),
         objects_visible=float(detection.objects_visible),
         attributes={key: float(value) for key, value in detection.attributes.items()},
+        further={
+            key: float(value)
+            for key, value in detection.extra.items()
+            if isinstance(value, (int, float))
+        },
     )
 
 

@@ -111,6 +111,12 @@ def summarise(
     for name in sorted({name for record in kept for name in record.attributes}):
         shares = [[record.attributes[name]] for record in kept if name in record.attributes]
         figures[f"attribute_{name}"] = bootstrap(shares, mean, rng)
+    for name in sorted({name for record in kept for name in record.further}):
+        values = [[record.further[name]] for record in kept if name in record.further]
+        in_ms = name.endswith("_ms")
+        figures[name] = bootstrap(
+            values, median if in_ms else mean, rng, unit="ms" if in_ms else ""
+        )
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 

@@ -58,7 +58,9 @@ def train(variant: Variant, seed: int, data: Path) -> tuple[Network, dict[str, f
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[ema],
-        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=None,
+        val_check_interval=steps + 1,
     )
     trainer.fit(module, loader)
     averaged: Any = ema.averaged()
