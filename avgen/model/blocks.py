@@ -20,6 +20,7 @@ from avgen.ops.rope import Rotation, rotate
 
 States = Float[Tensor, "b n d"]
 Source = Float[Tensor, "b m e"]
+KeyValue = tuple[Float[Tensor, "b m h k"], Float[Tensor, "b m h k"]]
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,23 @@ class Attention(nn.Module):
         self.key_scale = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(inner, width)
 
-    def forward(
-        self, x: States, source: Source, turn: Rotation, source_turn: Rotation, mask: Mask
-    ) -> States:
-        """Read ``source`` from ``x``, with the rotations of both."""
-        query = self.query(x).unflatten(-1, (-1, self.head_dim))
+    def keys(self, source: Source, turn: Rotation) -> KeyValue:
+        """Keys and values of what is read, with its rotation."""
         key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
+        return rotate(normalise(key, self.key_scale), turn), value
+
+    def forward(
+        self,
+        x: States,
+        source: Source | KeyValue,
+        turn: Rotation,
+        source_turn: Rotation,
+        mask: Mask,
+    ) -> States:
+        """Read ``source``, or what `keys` made of it, from ``x``, with the rotations of both."""
+        query = self.query(x).unflatten(-1, (-1, self.head_dim))
         query = rotate(normalise(query, self.query_scale), turn)
-        key = rotate(normalise(key, self.key_scale), source_turn)
+        key, value = source if isinstance(source, tuple) else self.keys(source, source_turn)
         return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
 
 
@@ -107,7 +117,7 @@ class StreamLayer(nn.Module):
         )
 
     def attend_text(
-        self, x: States, text: Tensor, text_turn: Rotation, context: StreamContext
+        self, x: States, text: Source | KeyValue, text_turn: Rotation, context: StreamContext
     ) -> States:
         """Text at its time: queries turned by their second, keys by the mean over their interval."""
         return x + self.text(normalise(x), text, context.time, text_turn, context.text_mask)
@@ -147,20 +157,25 @@ class Block(nn.Module):
             {name: StreamLayer(name, config, backend) for name in config.streams}
         )
 
+    def text_keys(self, text: Source, turn: Rotation) -> dict[str, KeyValue]:
+        """Keys and values of the text for every stream; they depend on no noise level."""
+        return {name: layer.text.keys(text, turn) for name, layer in self.layers.items()}  # type: ignore[union-attr,operator]
+
     def forward(
         self,
         states: Mapping[str, States],
-        text: Tensor,
+        text: Source | Mapping[str, KeyValue],
         text_turn: Rotation,
         contexts: Mapping[str, StreamContext],
     ) -> dict[str, States]:
-        """States of every stream after the block."""
+        """States of every stream after the block; ``text`` is the text or its `text_keys`."""
         layers = {name: self.layers[name] for name in states}
         parts = {name: layer.modulation(contexts[name].levels) for name, layer in layers.items()}  # type: ignore[operator]
         before = {}
         for name, layer in layers.items():
             x = layer.attend_self(states[name], parts[name], contexts[name])  # type: ignore[operator]
-            before[name] = layer.attend_text(x, text, text_turn, contexts[name])  # type: ignore[operator]
+            source = text if isinstance(text, Tensor) else text[name]
+            before[name] = layer.attend_text(x, source, text_turn, contexts[name])  # type: ignore[operator]
         after = {}
         for name, layer in layers.items():
             partners = {
