@@ -112,9 +112,8 @@ class StreamLayer(nn.Module):
         """Self-attention over time and place."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[:3])
         hidden = modulate(x, scale, shift)
-        return x + gate * self.itself(
-            hidden, hidden, context.position, context.position, context.self_mask
-        )
+        read = self.itself(hidden, hidden, context.position, context.position, context.self_mask)
+        return torch.addcmul(x, gate, read)
 
     def attend_text(
         self, x: States, text: Source | KeyValue, text_turn: Rotation, context: StreamContext
@@ -133,19 +132,21 @@ class StreamLayer(nn.Module):
         if not partners:
             return x
         scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
+        if context.exchange is not None:
+            gate = context.exchange.to(x.dtype) * gate
         hidden = modulate(x, scale, shift)
         for name, (states, turn) in partners.items():
-            read = gate * self.partners[name](
+            read = self.partners[name](
                 hidden, normalise(states), context.time, turn, context.partner_masks[name]
             )
-            x = x + (read if context.exchange is None else context.exchange.to(x.dtype) * read)
+            x = torch.addcmul(x, gate, read)
         return x
 
     def feed_forward(self, x: States, parts: tuple[Tensor, ...]) -> States:
         """The token by itself."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[6:])
         hidden = modulate(x, scale, shift)
-        return x + gate * self.contract(F.gelu(self.expand(hidden)))
+        return torch.addcmul(x, gate, self.contract(F.gelu(self.expand(hidden))))
 
 
 class Block(nn.Module):

@@ -53,7 +53,7 @@ def sdpa_attention(query: Queries, key: Keys, value: Keys, mask: WholeMask = Non
 def plain_attention(query: Queries, key: Keys, value: Keys, mask: WholeMask = None) -> Queries:
     """Attention as two matrix products: on a CPU in bfloat16 its backward is two to four times faster than SDPA's.
 
-    It keeps the ``(B, H, M, N)`` weights, so it is for short sequences.
+    In float32 it is slower, most of all forward. It keeps the ``(B, H, M, N)`` weights, so it is for short sequences.
     """
     if isinstance(mask, Packed):
         return sdpa_attention(query, key, value, mask)
@@ -118,8 +118,8 @@ def attend(
         key: ``(B, N, H, K)``.
         value: ``(B, N, H, K)``.
         mask: None (all keys), ``(B, N)`` True where a key is valid, `Packed` lengths (then B is 1), or `Windowed`.
-        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere, except for short sequences on the
-            CPU, where the plain products are faster. Windows are always read by SDPA.
+        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere, except for short sequences in
+            bfloat16 on the CPU, where the plain products are faster. Windows are always read by SDPA.
 
     Returns:
         ``(B, M, H, K)``.
@@ -127,6 +127,11 @@ def attend(
     if isinstance(mask, Windowed):
         return windowed_attention(query, key, value, mask)
     name = resolve_backend(backend, query.device)[0] if backend == "auto" else backend
-    if backend == "auto" and name == "sdpa" and not query.is_cuda and key.shape[1] <= PLAIN_UP_TO:
+    if backend == "auto" and _plain_is_faster(query, key):
         name = "plain"
     return BACKENDS[name](query, key, value, mask)
+
+
+def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+    short = key.shape[1] <= PLAIN_UP_TO
+    return short and query.dtype == torch.bfloat16 and query.device.type == "cpu"
