@@ -20,6 +20,7 @@ from avgen.ops.rope import Rotation, rotate
 
 States = Float[Tensor, "b n d"]
 Source = Float[Tensor, "b m e"]
+KeyValue = tuple[Float[Tensor, "b m h k"], Float[Tensor, "b m h k"]]
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,23 @@ class Attention(nn.Module):
         self.key_scale = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(inner, width)
 
-    def forward(
-        self, x: States, source: Source, turn: Rotation, source_turn: Rotation, mask: Mask
-    ) -> States:
-        """Read ``source`` from ``x``, with the rotations of both."""
-        query = self.query(x).unflatten(-1, (-1, self.head_dim))
+    def keys(self, source: Source, turn: Rotation) -> KeyValue:
+        """Keys and values of what is read, with its rotation."""
         key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
+        return rotate(normalise(key, self.key_scale), turn), value
+
+    def forward(
+        self,
+        x: States,
+        source: Source | KeyValue,
+        turn: Rotation,
+        source_turn: Rotation,
+        mask: Mask,
+    ) -> States:
+        """Read ``source``, or what `keys` made of it, from ``x``, with the rotations of both."""
+        query = self.query(x).unflatten(-1, (-1, self.head_dim))
         query = rotate(normalise(query, self.query_scale), turn)
-        key = rotate(normalise(key, self.key_scale), source_turn)
+        key, value = source if isinstance(source, tuple) else self.keys(source, source_turn)
         return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
 
 
@@ -104,11 +114,10 @@ class StreamLayer(nn.Module):
         """Self-attention over time and place."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[:3])
         hidden = modulate(x, scale, shift)
-        return x + gate * self.itself(
-            hidden, hidden, context.position, context.position, context.self_mask
-        )
+        read = self.itself(hidden, hidden, context.position, context.position, context.self_mask)
+        return torch.addcmul(x, gate, read)
 
-    def attend_text(self, x: States, text: Tensor, context: StreamContext) -> States:
+    def attend_text(self, x: States, text: Source | KeyValue, context: StreamContext) -> States:
         """Text at its time: queries turned by their second, keys by the mean over their interval."""
         return x + self.text(normalise(x), text, context.time, context.text, context.text_mask)
 
@@ -123,19 +132,21 @@ class StreamLayer(nn.Module):
         if not partners:
             return x
         scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
+        if context.exchange is not None:
+            gate = context.exchange.to(x.dtype) * gate
         hidden = modulate(x, scale, shift)
         for name, (states, turn) in partners.items():
-            read = gate * self.partners[name](
+            read = self.partners[name](
                 hidden, normalise(states), context.time, turn, context.partner_masks[name]
             )
-            x = x + (read if context.exchange is None else context.exchange.to(x.dtype) * read)
+            x = torch.addcmul(x, gate, read)
         return x
 
     def feed_forward(self, x: States, parts: tuple[Tensor, ...]) -> States:
         """The token by itself."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[6:])
         hidden = modulate(x, scale, shift)
-        return x + gate * self.contract(F.gelu(self.expand(hidden)))
+        return torch.addcmul(x, gate, self.contract(F.gelu(self.expand(hidden))))
 
 
 class Block(nn.Module):
@@ -147,19 +158,24 @@ class Block(nn.Module):
             {name: StreamLayer(name, config, backend) for name in config.streams}
         )
 
+    def text_keys(self, text: Source, turns: Mapping[str, Rotation]) -> dict[str, KeyValue]:
+        """Keys and values of the text for every stream; they depend on no noise level."""
+        return {name: layer.text.keys(text, turns[name]) for name, layer in self.layers.items()}  # type: ignore[union-attr,operator]
+
     def forward(
         self,
         states: Mapping[str, States],
-        text: Tensor,
+        text: Source | Mapping[str, KeyValue],
         contexts: Mapping[str, StreamContext],
     ) -> dict[str, States]:
-        """States of every stream after the block."""
+        """States of every stream after the block; ``text`` is the text or its `text_keys`."""
         layers = {name: self.layers[name] for name in states}
         parts = {name: layer.modulation(contexts[name].levels) for name, layer in layers.items()}  # type: ignore[operator]
         before = {}
         for name, layer in layers.items():
             x = layer.attend_self(states[name], parts[name], contexts[name])  # type: ignore[operator]
-            before[name] = layer.attend_text(x, text, contexts[name])  # type: ignore[operator]
+            source = text if isinstance(text, Tensor) else text[name]
+            before[name] = layer.attend_text(x, source, contexts[name])  # type: ignore[operator]
         after = {}
         for name, layer in layers.items():
             partners = {

@@ -3,20 +3,38 @@
 Letters: B rows, N tokens of a stream, A numbers per token, Q codebooks, V codebook entries, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from avgen.model.blocks import Block, StreamContext, StreamLayer
+from avgen.model.blocks import Block, KeyValue, StreamContext, StreamLayer
 from avgen.model.config import ModelConfig, StreamConfig
-from avgen.model.inputs import Keys, StreamInput, attention_mask, pack_text
+from avgen.model.inputs import Keys, StreamInput, attention_mask, pack_text, window_mask
 from avgen.model.modulation import NoiseModulation
-from avgen.ops.attention import Backend
+from avgen.ops.attention import Backend, Mask
 from avgen.ops.norms import normalise
 from avgen.ops.rope import Rotation, concatenate, frequencies, interval_rotation, rotation
 from avgen.text.base import TextTokens
+
+
+@dataclass(frozen=True)
+class TextKeys:
+    """What the blocks read of a text; it depends on no noise level, so a sampling run computes it once.
+
+    Attributes:
+        sources: Per block the states of the text, or by stream their keys and values.
+        turns: Per stream the rotation of the text by its intervals.
+        keys: Lengths and padding of the text.
+    """
+
+    sources: Sequence[Tensor | Mapping[str, KeyValue]]
+    turns: Mapping[str, Rotation]
+    keys: Keys
 
 
 class DualStreamTransformer(nn.Module):
@@ -27,11 +45,16 @@ class DualStreamTransformer(nn.Module):
     Args:
         config: Shape of the network.
         backend: Attention backend; see `avgen.ops.attention.attend`.
+
+    Attributes:
+        checkpoint_blocks: Whether training computes the inside of each block again for the gradient instead of keeping
+            it (Chen et al. 2016, arXiv 1604.06174).
     """
 
     def __init__(self, config: ModelConfig, backend: Backend = "auto") -> None:
         super().__init__()
         self.config = config
+        self.checkpoint_blocks = False
         self.ports = nn.ModuleDict({name: _port(stream) for name, stream in config.streams.items()})
         self.noise = nn.ModuleDict(
             {name: NoiseModulation(s.width) for name, s in config.streams.items()}
@@ -53,31 +76,52 @@ class DualStreamTransformer(nn.Module):
     def forward(
         self,
         streams: Mapping[str, StreamInput],
-        text: TextTokens,
+        text: TextTokens | TextKeys,
         exchange: Float[Tensor, "b"] | None = None,
     ) -> dict[str, Tensor]:
         """One evaluation.
 
         Args:
             streams: Inputs by stream name; all padded or all packed.
-            text: Encoded captions, one row per clip.
+            text: Encoded captions, one row per clip, or their `text_keys` where many evaluations read the same text.
             exchange: Per clip 1 to let streams read each other or 0 to keep them apart; None lets all.
 
         Returns:
             Per stream the velocity ``(B, N, A)``, or for codes the logits ``(B, N, Q, V)``.
         """
-        turns = {name: self._text_turn(name, text) for name in streams}
-        text_keys = Keys(None, None if bool(text.mask.all()) else text.mask, False)
-        if any(stream.packed for stream in streams.values()):
-            turns = {
-                name: Rotation(*(x[text.mask][None] for x in turn)) for name, turn in turns.items()
-            }
-            text, text_keys = pack_text(text)
-        contexts = self._contexts(streams, turns, text_keys, exchange)
+        packed = any(stream.packed for stream in streams.values())
+        read = self._text(text, packed) if isinstance(text, TextTokens) else text
+        if packed != read.keys.packed:
+            raise ValueError(
+                "the keys of the text are not packed but the streams are; give packed streams the text itself"
+            )
+        contexts = self._contexts(streams, read, exchange)
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
-        for block in self.blocks:
-            states = block(states, text.states, contexts)
+        for block, source in zip(self.blocks, read.sources, strict=True):
+            states = self._run(block, states, source, contexts)
         return {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
+
+    def text_keys(self, text: TextTokens) -> TextKeys:
+        """What `forward` reads of a text in every block, for streams that are not packed."""
+        read = self._text(text, packed=False)
+        pairs = zip(self.blocks, read.sources, strict=True)
+        return replace(read, sources=[block.text_keys(x, read.turns) for block, x in pairs])  # type: ignore[operator]
+
+    def _text(self, text: TextTokens, packed: bool) -> TextKeys:
+        """The text itself for every block."""
+        turns = {name: self._text_turn(name, text) for name in self.config.streams}
+        keys = Keys(None, None if bool(text.mask.all()) else text.mask, False)
+        if packed:
+            turns = {name: Rotation(*(x[text.mask][None] for x in turns[name])) for name in turns}
+            text, keys = pack_text(text)
+        return TextKeys([text.states] * len(self.blocks), turns, keys)
+
+    def _run(self, block: nn.Module, *inputs: Any) -> dict[str, Tensor]:
+        if not (self.checkpoint_blocks and torch.is_grad_enabled()):
+            return block(*inputs)
+        # Nothing in a block is random, so no state of a generator has to be kept.
+        after: Any = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return after
 
     def _embed(self, name: str, stream: StreamInput) -> Tensor:
         x = self.ports[name](stream.tokens)
@@ -93,28 +137,32 @@ class DualStreamTransformer(nn.Module):
     def _contexts(
         self,
         streams: Mapping[str, StreamInput],
-        turns: Mapping[str, Rotation],
-        text: Keys,
+        text: TextKeys,
         exchange: Tensor | None,
     ) -> dict[str, StreamContext]:
-        keys = {name: Keys.of_stream(stream) for name, stream in streams.items()}
         return {
             name: StreamContext(
                 position=self._position(stream),
                 time=rotation(stream.centre, self._time_omega(stream.tokens.device)),
-                text=turns[name],
+                text=text.turns[name],
                 levels=self.noise[name](stream.sigma),
-                self_mask=attention_mask(keys[name], keys[name]),
-                text_mask=attention_mask(keys[name], text),
+                self_mask=self._mask(streams, name, name),
+                text_mask=attention_mask(Keys.of_stream(stream), text.keys),
                 partner_masks={
-                    other: attention_mask(keys[name], keys[other])
-                    for other in streams
-                    if other != name
+                    other: self._mask(streams, name, other) for other in streams if other != name
                 },
                 exchange=None if exchange is None else _per_token(exchange, stream),
             )
             for name, stream in streams.items()
         }
+
+    def _mask(self, streams: Mapping[str, StreamInput], name: str, other: str) -> Mask:
+        """Which tokens of ``other`` those of ``name`` read; a picture reads itself whole."""
+        queries, keys = streams[name], streams[other]
+        window = self.config.window_seconds
+        if window is None or (name == other and queries.place is not None):
+            return attention_mask(Keys.of_stream(queries), Keys.of_stream(keys))
+        return window_mask(queries, keys, window)
 
     def _time_omega(self, device: torch.device) -> Tensor:
         return _omega(self.config.head_dim // 2, self.config.time_frequency, device)

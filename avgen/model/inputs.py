@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from avgen.ops.attention import Mask, Packed
+from avgen.ops.windowed import Times, windows
 from avgen.text.base import TextTokens
 
 _Row = tuple[Tensor, Tensor, Tensor, Tensor | None]
@@ -76,6 +77,31 @@ def attention_mask(queries: Keys, keys: Keys) -> Mask:
             "pack every stream and the text of the same clips in the same order"
         )
     return Packed(queries.lengths, keys.lengths)
+
+
+def window_mask(queries: StreamInput, keys: StreamInput, seconds: float) -> Mask:
+    """What `avgen.ops.attention.attend` needs so that each token reads only keys within ``seconds`` of its centre.
+
+    Raises:
+        ValueError: See `avgen.ops.windowed.windows`.
+    """
+    found = windows(_times(queries), _times(keys), seconds)
+    return attention_mask(Keys.of_stream(queries), Keys.of_stream(keys)) if found is None else found
+
+
+def _times(stream: StreamInput) -> Times:
+    """Times of the tokens of each clip."""
+    rows, count = stream.tokens.shape[:2]
+    centre, device = stream.centre.float(), stream.tokens.device
+    if stream.packed:
+        assert stream.lengths is not None
+        clips = pad_sequence(list(centre[0].split(stream.lengths)), True, torch.inf)
+        lengths = torch.tensor(stream.lengths, device=device)
+        return Times(clips, lengths.cumsum(0) - lengths, count)
+    mask = Keys.of_stream(stream).mask
+    if mask is not None:
+        centre = centre.masked_fill(~mask, torch.inf)
+    return Times(centre, count * torch.arange(rows, device=device), rows * count)
 
 
 def pad(streams: Sequence[StreamInput]) -> StreamInput:

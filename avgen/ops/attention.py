@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from avgen.ops.windowed import Windowed, windowed_attention
+
 Backend = Literal["auto", "sdpa", "plain", "xformers"]
 PLAIN_UP_TO = 1024
 Queries = Float[Tensor, "b m h k"]
@@ -29,10 +31,11 @@ class Packed:
     key_lengths: tuple[int, ...]
 
 
-Mask = Bool[Tensor, "_ _"] | Packed | None
+WholeMask = Bool[Tensor, "_ _"] | Packed | None
+Mask = WholeMask | Windowed
 
 
-def sdpa_attention(query: Queries, key: Keys, value: Keys, mask: Mask = None) -> Queries:
+def sdpa_attention(query: Queries, key: Keys, value: Keys, mask: WholeMask = None) -> Queries:
     """The reference: PyTorch's scaled dot product attention, one call per packed sequence."""
     if isinstance(mask, Packed):
         pieces = zip(
@@ -47,10 +50,10 @@ def sdpa_attention(query: Queries, key: Keys, value: Keys, mask: Mask = None) ->
     return F.scaled_dot_product_attention(q, k, v, attn_mask=keep).transpose(1, 2)
 
 
-def plain_attention(query: Queries, key: Keys, value: Keys, mask: Mask = None) -> Queries:
+def plain_attention(query: Queries, key: Keys, value: Keys, mask: WholeMask = None) -> Queries:
     """Attention as two matrix products: on a CPU in bfloat16 its backward is two to four times faster than SDPA's.
 
-    It keeps the ``(B, H, M, N)`` weights, so it is for short sequences.
+    In float32 it is slower, most of all forward. It keeps the ``(B, H, M, N)`` weights, so it is for short sequences.
     """
     if isinstance(mask, Packed):
         return sdpa_attention(query, key, value, mask)
@@ -61,13 +64,13 @@ def plain_attention(query: Queries, key: Keys, value: Keys, mask: Mask = None) -
     return (scores.softmax(-1) @ v).transpose(1, 2)
 
 
-def _xformers(query: Queries, key: Keys, value: Keys, mask: Mask = None) -> Queries:
+def _xformers(query: Queries, key: Keys, value: Keys, mask: WholeMask = None) -> Queries:
     from avgen.ops.xformers_attention import xformers_attention
 
     return xformers_attention(query, key, value, mask)
 
 
-BACKENDS: dict[str, Callable[[Queries, Keys, Keys, Mask], Queries]] = {
+BACKENDS: dict[str, Callable[[Queries, Keys, Keys, WholeMask], Queries]] = {
     "sdpa": sdpa_attention,
     "plain": plain_attention,
     "xformers": _xformers,
@@ -114,14 +117,21 @@ def attend(
         query: ``(B, M, H, K)``.
         key: ``(B, N, H, K)``.
         value: ``(B, N, H, K)``.
-        mask: None (all keys), ``(B, N)`` True where a key is valid, or `Packed` lengths (then B is 1).
-        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere, except for short sequences on the
-            CPU, where the plain products are faster.
+        mask: None (all keys), ``(B, N)`` True where a key is valid, `Packed` lengths (then B is 1), or `Windowed`.
+        backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere, except for short sequences in
+            bfloat16 on the CPU, where the plain products are faster. Windows are always read by SDPA.
 
     Returns:
         ``(B, M, H, K)``.
     """
+    if isinstance(mask, Windowed):
+        return windowed_attention(query, key, value, mask)
     name = resolve_backend(backend, query.device)[0] if backend == "auto" else backend
-    if backend == "auto" and name == "sdpa" and not query.is_cuda and key.shape[1] <= PLAIN_UP_TO:
+    if backend == "auto" and _plain_is_faster(query, key):
         name = "plain"
     return BACKENDS[name](query, key, value, mask)
+
+
+def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+    short = key.shape[1] <= PLAIN_UP_TO
+    return short and query.dtype == torch.bfloat16 and query.device.type == "cpu"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avgen.ops.attention import Mask, Packed
+from avgen.ops.attention import Packed, WholeMask
 
 
 @functools.cache
@@ -33,7 +33,7 @@ def _block_diagonal(
     return BlockDiagonalMask.from_seqlens(list(query_lengths), list(key_lengths), device=device)
 
 
-def xformers_attention(query: Tensor, key: Tensor, value: Tensor, mask: Mask = None) -> Tensor:
+def xformers_attention(query: Tensor, key: Tensor, value: Tensor, mask: WholeMask = None) -> Tensor:
     """`attend` by ``memory_efficient_attention``; packed sequences become a ``BlockDiagonalMask``.
 
     A padded batch is packed on the way in, so padded keys are never computed.

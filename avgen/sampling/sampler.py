@@ -62,7 +62,8 @@ class Sampler:
         """Yield the state after every step; the last one is clean.
 
         Args:
-            model: ``model(streams, text, exchange)`` as `avgen.model.dual_stream.DualStreamTransformer`.
+            model: ``model(streams, text, exchange)`` as `avgen.model.dual_stream.DualStreamTransformer`. If it has
+                ``text_keys``, it is given what they return in place of the text, computed once.
             layout: Of all clips.
             text: Encoded captions, B rows.
             empty: The encoded caption without text, one row.
@@ -73,7 +74,7 @@ class Sampler:
         state = {name: _noise(layout, name, generators, device) for name in layout.grids}
         state = {name: _impose(x, given.get(name)) for name, x in state.items()}
         sigmas = linear_schedule(self.steps, layout.shift).to(device)
-        conditions = _Conditions(self.guidance, layout, text, empty)
+        conditions = _Conditions.of(model, self.guidance, layout, text, empty)
         advance = solver(self.solver)
         codes = {name: x for name, x in state.items() if layout.config.streams[name].codebooks}
         latents = {name: x for name, x in state.items() if name not in codes}
@@ -122,41 +123,46 @@ class _Conditions:
 
     guidance: Guidance
     layout: Layout
-    text: TextTokens
-    empty: TextTokens
+    clips: int
+    text: Any
+
+    @classmethod
+    def of(
+        cls, model: Any, guidance: Guidance, layout: Layout, text: TextTokens, empty: TextTokens
+    ) -> "_Conditions":
+        """Conditions with the text of all copies as the model reads it."""
+        variants = {"time": text.untimed(layout.duration), "partner": text}
+        parts = [text]
+        for name in guidance.active(layout.grids):
+            parts.append(_widen(empty, text) if name == "text" else variants[name])
+        copies = TextTokens(
+            torch.cat([p.states for p in parts]),
+            torch.cat([p.interval for p in parts]),
+            torch.cat([p.mask for p in parts]),
+        )
+        text_keys = getattr(model, "text_keys", None)
+        return cls(guidance, layout, len(text.mask), text_keys(copies) if text_keys else copies)
 
     def predict(
         self, model: Any, state: Mapping[str, Tensor], sigma: Tensor, given: Mapping[str, Given]
     ) -> dict[str, Tensor]:
         active = self.guidance.active(self.layout.grids)
         copies = 1 + len(active)
-        batch = self.text.mask.shape[0]
-        level = sigma.expand(batch * copies)
+        level = sigma.expand(self.clips * copies)
         streams = {
             name: self.layout.input(
                 name, x.repeat(copies, *(1,) * (x.ndim - 1)), self._sigma(name, level, given)
             )
             for name, x in state.items()
         }
-        exchange = torch.ones(copies, batch, device=level.device)
+        exchange = torch.ones(copies, self.clips, device=level.device)
         for i, name in enumerate(active):
             exchange[1 + i] = float(name != "partner")
-        out = model(streams, self._text(active), exchange.flatten() if len(state) > 1 else None)
+        out = model(streams, self.text, exchange.flatten() if len(state) > 1 else None)
         return {name: self._combine(name, x, active) for name, x in out.items()}
 
     def _sigma(self, name: str, level: Tensor, given: Mapping[str, Given]) -> Tensor:
         return per_token_sigma(level, given[name].mask) if name in given else level[:, None]
-
-    def _text(self, active: list[GuiderName]) -> TextTokens:
-        variants = {"time": self.text.untimed(self.layout.duration), "partner": self.text}
-        parts = [self.text]
-        for name in active:
-            parts.append(_widen(self.empty, self.text) if name == "text" else variants[name])
-        return TextTokens(
-            torch.cat([p.states for p in parts]),
-            torch.cat([p.interval for p in parts]),
-            torch.cat([p.mask for p in parts]),
-        )
 
     def _combine(self, stream: str, prediction: Tensor, active: list[GuiderName]) -> Tensor:
         full, *weaker = prediction.float().chunk(1 + len(active))

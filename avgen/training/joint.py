@@ -1,6 +1,7 @@
 """Training of the network on cached latents: the stages image, video and joint are settings of this module."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ class JointTraining(LightningModule):
         warmup_steps: Steps of linear warm-up.
         decay_steps: Steps of linear decay to zero at the end (needs ``max_steps`` of the trainer).
         compile_blocks: Compile the blocks (needs a C++ compiler on the CPU).
+        checkpoint_blocks: Keep only what goes into each block and compute the rest again for the gradient: less memory
+            for about a third more time.
+        window_seconds: See `avgen.model.config.ModelConfig`; None: as the weights of ``init_from`` have it.
         backend: Attention backend.
         seed: Seed of noise, noise levels, tasks and dropouts.
     """
@@ -64,6 +68,8 @@ class JointTraining(LightningModule):
         warmup_steps: int = 100,
         decay_steps: int = 0,
         compile_blocks: bool = False,
+        checkpoint_blocks: bool = False,
+        window_seconds: float | None = None,
         backend: Backend = "auto",
         seed: int = 0,
     ) -> None:
@@ -79,6 +85,10 @@ class JointTraining(LightningModule):
             self.network = Network.from_file(path, backend=backend)
         if audio_codebooks:
             self.network = self.network.with_codes("audio", audio_codebooks, audio_codebook_size)
+        model = self.network.model
+        if window_seconds is not None:
+            model.config = replace(model.config, window_seconds=window_seconds)
+        model.checkpoint_blocks = checkpoint_blocks
         self.streams = tuple(streams)
         self.objective = objective or JointObjective()
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
@@ -87,7 +97,7 @@ class JointTraining(LightningModule):
         self.bad_steps = self.bad_steps_in_a_row = 0
         self._sums: dict[str, Tensor] = {}
         if compile_blocks:
-            for block in self.network.model.blocks:
+            for block in model.blocks:
                 block.compile()
 
     def on_fit_start(self) -> None:

@@ -208,3 +208,14 @@ def test_configuration_survives_json():
     assert ModelConfig.from_dict(CONFIG.to_dict()) == CONFIG
     with pytest.raises(ValueError, match="multiple of 8"):
         replace(CONFIG, head_dim=12)
+
+
+@torch.inference_mode()
+def test_keys_of_the_text_replace_the_text():
+    captions = [caption(0.36), replace(caption(0.36), text="a longer text, it is")]
+    text, inputs = TEXT(captions), {name: pad([x, x]) for name, x in clip(3).items()}
+    for name, x in MODEL(inputs, text).items():
+        assert torch.equal(x, MODEL(inputs, MODEL.text_keys(text))[name])
+    packed = {name: pack([x, x]) for name, x in clip(3).items()}
+    with pytest.raises(ValueError, match="give packed streams the text itself"):
+        MODEL(packed, MODEL.text_keys(text))

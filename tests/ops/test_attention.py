@@ -47,6 +47,12 @@ def test_backward_of_plain_equals_sdpa():
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "name"), [(torch.float32, "sdpa"), (torch.bfloat16, "plain")])
+def test_auto_takes_the_faster_way_of_a_type_on_the_cpu(dtype, name):
+    q, k, v = (x.to(dtype) for x in heads(6, 8, 8))
+    assert torch.equal(attend(q, k, v), attend(q, k, v, backend=name))
+
+
 def test_backend_that_cannot_run_says_why():
     with pytest.raises(ValueError, match="no operator for the CPU"):
         resolve_backend("xformers", "cpu")

@@ -185,3 +185,27 @@ def test_unmasking_keeps_the_surest_and_never_touches_given_codes():
     out = unmask(codes, logits, 2 / 3, generators(0), given)[0, :, 0]
     assert out[:2].tolist() == [2, 3]
     assert out[2:].tolist() == [5, 5]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("scales", [{}, {"text": 3.0, "time": 2.0, "partner": 1.5}])
+def test_the_text_is_projected_once_in_a_run_and_the_result_is_the_same(scales):
+    sampler = Sampler(steps=3, guidance=Guidance(**scales))
+    calls = []
+    projections = [
+        layer.text.key_value.register_forward_hook(lambda *call: calls.append(call))
+        for block in NET.model.blocks
+        for layer in block.layers.values()
+    ]
+    try:
+        runs = []
+        for model in (NET.model, lambda *inputs: NET.model(*inputs)):
+            calls.clear()
+            given = (LAYOUT, text("a red ball", "b"), text(""), generators(0, 1))
+            runs.append((sampler.sample(model, *given), len(calls)))
+    finally:
+        for hook in projections:
+            hook.remove()
+    (kept, once), (anew, thrice) = runs
+    assert (once, thrice) == (len(projections), 3 * len(projections))
+    assert all(torch.equal(kept[name], anew[name]) for name in kept)

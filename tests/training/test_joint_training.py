@@ -3,6 +3,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from avgen.data.shards import Example, finish, write_shard
 from avgen.model.bundle import Network
 from avgen.training.callbacks import peak_flops, step_flops
 from avgen.training.ema import EMA
-from avgen.training.joint import MAX_BAD_STEPS
+from avgen.training.joint import MAX_BAD_STEPS, JointTraining
 from avgen.training.optim import build_optimizer, trapezoid, warmup_cosine
 
 SCRIPT = Path(__file__).parent / "joint_run.py"
@@ -187,6 +188,48 @@ def test_network_file_keeps_everything(tmp_path):
     )
     with pytest.raises(ValueError, match="use one of bytes, huggingface"):
         Network(CONFIG, {"name": "clip"})
+
+
+def kept_bytes(training, batch) -> tuple[int, torch.Tensor, list[torch.Tensor]]:
+    """Bytes kept for the backward pass, the loss, and the gradients."""
+    kept = {}
+
+    def keep(x):
+        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        loss = training.loss(batch).total
+    return sum(kept.values()), loss, list(torch.autograd.grad(loss, training.network.parameters()))
+
+
+def test_checkpointed_blocks_keep_less_and_train_alike(data, tmp_path):
+    deep = Network(replace(CONFIG, depth=4), {"num_heads": 2})
+    with torch.no_grad():  # gates and heads start at zero
+        for parameter in deep.model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    deep.save(tmp_path / "deep.safetensors")
+    batch = next(
+        iter(LatentDataModule([str(data)], batch_size=8, val_fraction=0.0).train_dataloader())
+    )
+    (whole, loss, grads), (less, same, again) = (
+        kept_bytes(
+            JointTraining(init_from=str(tmp_path / "deep.safetensors"), checkpoint_blocks=on), batch
+        )
+        for on in (False, True)
+    )
+    assert torch.equal(loss, same)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(grads, again, strict=True))
+    assert less < 0.35 * whole, (less, whole)
+
+
+def test_a_window_is_a_setting_of_training_and_stays_in_its_weights(tmp_path):
+    path = str(tmp_path / "n.safetensors")
+    Network(CONFIG, {"num_heads": 2}).save(path)
+    assert JointTraining(init_from=path).network.config.window_seconds is None
+    JointTraining(init_from=path, window_seconds=0.5).network.save(path)
+    assert JointTraining(init_from=path).network.config.window_seconds == 0.5
+    assert JointTraining(window_seconds=2.0).network.config.window_seconds == 2.0
 
 
 @pytest.mark.usefixtures("quiet")

@@ -48,10 +48,10 @@ def measure(pipeline: AVPipeline, variant: Variant, seed: int) -> dict[str, Any]
     sampling["guidance"] = Guidance(**sampling.get("guidance", {}))
     made: dict[str, list[Clip]] = {}
     started = time.perf_counter()
-    for way in WAYS:
+    for way in variant.ways:
         requests = [_request(case, way, seed) for case in cases]
         made[way] = pipeline.generate(requests, batch_size=BATCH, **sampling)
-    seconds = (time.perf_counter() - started) / (len(WAYS) * len(cases))
+    seconds = (time.perf_counter() - started) / (len(variant.ways) * len(cases))
     ways = {way: _counts(variant.world, cases, clips) for way, clips in made.items()}
     pairs = zip(made["timed"], made["again"], strict=True)
     ways["timed"]["spread_db"] = [_distance(first, second) for first, second in pairs]

@@ -21,6 +21,7 @@ class Variant:
         world: World of the clips.
         seconds: Of a clip.
         clips: Held-out clips that are measured.
+        ways: Ways of asking; see `avgen_eval.ablations.measuring`.
         sampling: Arguments of `avgen.pipeline.AVPipeline.generate`.
         training: How its weights are trained; None where they are there.
         weights: Name of shipped weights, or of the variant whose weights it samples from.
@@ -31,6 +32,7 @@ class Variant:
     world: str
     seconds: float
     clips: int
+    ways: tuple[str, ...]
     sampling: Mapping[str, Any]
     training: Mapping[str, Any] | None = None
     weights: str | None = None
@@ -39,7 +41,7 @@ class Variant:
     def key(self) -> str:
         """Hash of all that its figures depend on, besides the data and the seed."""
         source = studies()[0].get(str(self.weights))
-        parts = [self.world, self.seconds, self.clips, self.sampling, self.training]
+        parts = [self.world, self.seconds, self.clips, self.ways, self.sampling, self.training]
         parts.append(self.weights if source is None else source.key)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -109,6 +111,7 @@ def _variant(name: str, given: Mapping[str, Any], setting: Mapping[str, Any]) ->
         world=merged["world"],
         seconds=merged["seconds"],
         clips=merged["clips"],
+        ways=tuple(merged["ways"]),
         sampling=merged["sampling"],
         training=None if source else merged["training"],
         weights=source,

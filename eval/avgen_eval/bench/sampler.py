@@ -41,6 +41,18 @@ def bench(setup: Setup) -> Result:
     return Result(setup.measure([evaluation, *loops]), settings)
 
 
+class _Recorded:
+    """A network that remembers what it was asked."""
+
+    def __init__(self, model: Any) -> None:
+        self.model, self.text_keys = model, model.text_keys
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls.append(arguments)
+        return self.model(*arguments)
+
+
 @dataclass(frozen=True)
 class _Scene:
     """One clip to sample."""
@@ -57,14 +69,10 @@ class _Scene:
 
     def bare(self, sampler: Sampler) -> Prepared:
         """The evaluations that the sampler makes, and nothing else."""
-        model, calls = self.pipe.network.model, []
-
-        def recorded(*arguments: Any) -> Any:
-            calls.append(arguments)
-            return model(*arguments)
-
+        model = self.pipe.network.model
+        recorded = _Recorded(model)
         self.setup.inference(self._sampling(sampler, recorded))()
-        return self._prepared(lambda: [model(*arguments) for arguments in calls])
+        return self._prepared(lambda: [model(*arguments) for arguments in recorded.calls])
 
     def _sampling(self, sampler: Sampler, model: Any) -> Callable[[], object]:
         request = Request(prompt=PROMPT, events=EVENTS)
