@@ -301,3 +301,19 @@ def rise(waveform: Tensor, time: float) -> float:
     first = max(0, round((time - 0.03) * 1000))
     window = loudness[first : first + 60]
     return (first + int((window[4:] - window[:-4]).argmax()) + 2) / 1000
+
+
+@torch.inference_mode()
+def test_latents_before_the_quantiser_are_of_another_codec(tmp_path):
+    codec = SeanetAudioCodec(latent_channels=8, num_filters=4)
+    codec.quantiser.initialise(torch.randn(2048, 8), torch.Generator().manual_seed(0))
+    quantised = codec.save(tmp_path / "quantised.safetensors")
+    codec.quantised = False
+    assert codec.save(tmp_path / "continuous.safetensors") != quantised
+    loaded = SeanetAudioCodec.from_file(tmp_path / "continuous.safetensors")
+    waveform = 0.1 * torch.randn(1, 1, 6400)
+    latents = loaded.encode(waveform)
+    assert torch.allclose(loaded.denormalise(latents), loaded.encoder(waveform)[0], atol=1e-5)
+    snapped = loaded.latents_from_codes(loaded.codes_from_latents(latents))
+    again = SeanetAudioCodec.from_file(tmp_path / "quantised.safetensors").encode(waveform)
+    assert torch.allclose(snapped, again, atol=1e-5)

@@ -199,3 +199,19 @@ def test_detail_changes_the_loss_of_its_stream_only():
     )
     assert plain.streams["audio"] == detailed.streams["audio"]
     assert plain.streams["video"] != detailed.streams["video"]
+
+
+def test_mixed_noise_is_shared_in_about_half_of_the_clips():
+    drawn = SigmaDistribution(mode="mixed").draw(2000, ["video", "audio"], 2.0, generator())
+    same = drawn["video"] == drawn["audio"]
+    assert 0.45 < same.float().mean() < 0.55
+    alone = SigmaDistribution(mode="independent").draw(2000, ["video", "audio"], 2.0, generator())
+    assert (drawn["audio"][~same] == alone["audio"][~same]).all()
+
+
+def test_clips_that_lose_their_times_are_encoded_as_untimed_captions():
+    seen, net, clips = [], network(), batch()
+    net.text_encoder.register_forward_pre_hook(lambda _, arguments: seen.extend(arguments[0]))
+    objective = JointObjective(time_dropout=1.0, text_dropout=0.0)
+    objective(net.model, net.text_encoder, layout(), clips, generator())
+    assert seen == [caption.untimed() for caption in clips.captions]

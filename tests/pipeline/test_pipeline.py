@@ -194,3 +194,10 @@ def test_saving_leaves_no_temporary_files(tmp_path):
 
     checkpoint.save(tmp_path / "a.safetensors", {"x": torch.ones(2)}, kind="joint", config={})
     assert [p.name for p in Path(tmp_path).iterdir()] == ["a.safetensors"]
+
+
+def test_snapped_sound_is_made_of_codes(pipe):
+    request = Request(prompt="a ball", duration=0.2)
+    plain, snapped = (pipe.generate([request], steps=2, snap_audio=s)[0] for s in (False, True))
+    assert np.array_equal(plain.frames, snapped.frames)
+    assert not np.array_equal(plain.waveform, snapped.waveform)

@@ -186,3 +186,16 @@ def test_words_never_seen_are_told_apart_by_their_letters():
     encoder = ByteTextEncoder(48, num_heads=3, num_hashes=1).eval()
     first, second = (encoder([caption(word)]).states for word in ("zorblax", "zorblay"))
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_written_times_are_part_of_an_events_words():
+    encoder = ByteTextEncoder(48, num_heads=3, written_times=True)
+    first, moved = caption("a ball", HIT), caption("a ball", HIT.replace(start_us=HIT.start_us + 1))
+    assert segments(first, True)[1].text.endswith(f" from {HIT.start:.2f} to {HIT.end:.2f}")
+    assert segments(first, True)[0].text == "a ball"
+    assert segments(first)[1].text == HIT.text
+    plain = ByteTextEncoder(48, num_heads=3)
+    assert encoder([first]).mask.sum() == plain([first]).mask.sum() + len(
+        pieces(f" from {HIT.start:.2f} to {HIT.end:.2f}")
+    )
+    assert torch.equal(encoder([first]).states, encoder([moved]).states)  # the same to 10 ms
