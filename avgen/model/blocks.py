@@ -4,7 +4,7 @@ The layer is written once for "a stream and its partners" and used for every str
 Letters: B rows, N tokens of this stream, M tokens of the partner, H heads, K head width, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from avgen.ops.rope import Rotation, rotate
 
 States = Float[Tensor, "b n d"]
 Source = Float[Tensor, "b m e"]
+Gather = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class StreamContext:
         text_mask: Mask of the text.
         partner_masks: Mask per partner.
         exchange: ``(B, N, 1)`` 1 where partners are read and 0 where not, or None for everywhere.
+        gather: Makes keys of the whole stream from those of its tokens here; None where all tokens are here.
     """
 
     position: Rotation
@@ -43,6 +45,7 @@ class StreamContext:
     text_mask: Mask
     partner_masks: Mapping[str, Mask]
     exchange: Tensor | None
+    gather: Gather | None = None
 
 
 class Attention(nn.Module):
@@ -62,13 +65,21 @@ class Attention(nn.Module):
         self.out = nn.Linear(inner, width)
 
     def forward(
-        self, x: States, source: Source, turn: Rotation, source_turn: Rotation, mask: Mask
+        self,
+        x: States,
+        source: Source,
+        turn: Rotation,
+        source_turn: Rotation,
+        mask: Mask,
+        gather: Gather | None = None,
     ) -> States:
-        """Read ``source`` from ``x``, with the rotations of both."""
+        """Read ``source`` from ``x``, with the rotations of both; ``gather`` completes the keys."""
         query = self.query(x).unflatten(-1, (-1, self.head_dim))
         key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
         query = rotate(normalise(query, self.query_scale), turn)
         key = rotate(normalise(key, self.key_scale), source_turn)
+        if gather is not None:
+            key, value = gather(torch.stack((key.to(value), value), dim=2)).unbind(2)
         return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
 
 
@@ -103,7 +114,7 @@ class StreamLayer(nn.Module):
         scale, shift, gate = (part.to(x.dtype) for part in parts[:3])
         hidden = modulate(x, scale, shift)
         return x + gate * self.itself(
-            hidden, hidden, context.position, context.position, context.self_mask
+            hidden, hidden, context.position, context.position, context.self_mask, context.gather
         )
 
     def attend_text(
@@ -116,7 +127,7 @@ class StreamLayer(nn.Module):
         self,
         x: States,
         parts: tuple[Tensor, ...],
-        partners: Mapping[str, tuple[Source, Rotation]],
+        partners: Mapping[str, tuple[Source, StreamContext]],
         context: StreamContext,
     ) -> States:
         """Read every partner's state from before the exchange."""
@@ -124,9 +135,14 @@ class StreamLayer(nn.Module):
             return x
         scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
         hidden = modulate(x, scale, shift)
-        for name, (states, turn) in partners.items():
+        for name, (states, theirs) in partners.items():
             read = gate * self.partners[name](
-                hidden, normalise(states), context.time, turn, context.partner_masks[name]
+                hidden,
+                normalise(states),
+                context.time,
+                theirs.time,
+                context.partner_masks[name],
+                theirs.gather,
             )
             x = x + (read if context.exchange is None else context.exchange.to(x.dtype) * read)
         return x
@@ -164,7 +180,7 @@ class Block(nn.Module):
         after = {}
         for name, layer in layers.items():
             partners = {
-                other: (before[other], contexts[other].time) for other in before if other != name
+                other: (before[other], contexts[other]) for other in before if other != name
             }
             x = layer.attend_partners(before[name], parts[name], partners, contexts[name])  # type: ignore[operator]
             after[name] = layer.feed_forward(x, parts[name])  # type: ignore[operator]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from avgen import checkpoint
 from avgen.model.config import ModelConfig
@@ -73,15 +73,23 @@ class Network(nn.Module):
         network.load_state_dict(network.state_dict() | kept)
         return network
 
-    def save(self, path: str | Path, **provenance: Any) -> str:
-        """Write the weights with all that is needed to load them; returns their SHA-256."""
+    def save(
+        self, path: str | Path, tensors: dict[str, Tensor] | None = None, **provenance: Any
+    ) -> str:
+        """Write the weights with all that is needed to load them; returns their SHA-256.
+
+        Args:
+            path: Target file.
+            tensors: The weights, where the network's own are spread over processes.
+            provenance: Kept in the file.
+        """
         config = {
             "model": self.config.to_dict(),
             "text": self.text_arguments,
             "codecs": self.codecs,
             "provenance": provenance,
         }
-        return checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+        return checkpoint.save(path, tensors or self.state_dict(), kind=KIND, config=config)
 
     @classmethod
     def from_file(cls, path: str | Path, *, backend: Backend = "auto") -> "Network":

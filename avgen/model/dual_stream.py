@@ -4,16 +4,18 @@ Letters: B rows, N tokens of a stream, A numbers per token, Q codebooks, V codeb
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from avgen.model.blocks import Block, StreamContext, StreamLayer
+from avgen.model.blocks import Block, Gather, StreamContext, StreamLayer
 from avgen.model.config import ModelConfig, StreamConfig
 from avgen.model.inputs import Keys, StreamInput, attention_mask, pack_text
 from avgen.model.modulation import NoiseModulation
 from avgen.ops.attention import Backend
+from avgen.ops.context_parallel import ContextParallel
 from avgen.ops.norms import normalise
 from avgen.ops.rope import Rotation, concatenate, frequencies, interval_rotation, rotation
 from avgen.text.base import TextTokens
@@ -55,6 +57,7 @@ class DualStreamTransformer(nn.Module):
         streams: Mapping[str, StreamInput],
         text: TextTokens,
         exchange: Float[Tensor, "b"] | None = None,
+        context: ContextParallel | None = None,
     ) -> dict[str, Tensor]:
         """One evaluation.
 
@@ -62,6 +65,7 @@ class DualStreamTransformer(nn.Module):
             streams: Inputs by stream name; all padded or all packed.
             text: Encoded captions, one row per clip.
             exchange: Per clip 1 to let streams read each other or 0 to keep them apart; None lets all.
+            context: Processes that compute a slice of the tokens each; all give the same inputs and get all outputs.
 
         Returns:
             Per stream the velocity ``(B, N, A)``, or for codes the logits ``(B, N, Q, V)``.
@@ -69,35 +73,49 @@ class DualStreamTransformer(nn.Module):
         text_keys = Keys(None, None if bool(text.mask.all()) else text.mask, False)
         if any(stream.packed for stream in streams.values()):
             text, text_keys = pack_text(text)
-        contexts = self._contexts(streams, text_keys, exchange)
+        whole = streams
+        if context is not None:
+            streams = {n: s.part(*context.span(s.tokens.shape[1])) for n, s in whole.items()}
+        gathers = {n: _gather(context, stream.tokens.shape[1]) for n, stream in whole.items()}
+        keys = {name: Keys.of_stream(stream) for name, stream in whole.items()}
+        contexts = self._contexts(streams, keys, text_keys, exchange, gathers)
         omega = self._time_omega(text.states.device)
         text_turn = interval_rotation(text.interval[..., 0], text.interval[..., 1], omega)
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
         for block in self.blocks:
             states = block(states, text.states, text_turn, contexts)
-        return {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
+        read = {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
+        return {
+            name: x if (all_of := gathers[name]) is None else all_of(x) for name, x in read.items()
+        }
 
     def _embed(self, name: str, stream: StreamInput) -> Tensor:
         x = self.ports[name](stream.tokens)
         return x if stream.place is None else x + self.place[name](stream.place).to(x.dtype)
 
     def _contexts(
-        self, streams: Mapping[str, StreamInput], text: Keys, exchange: Tensor | None
+        self,
+        streams: Mapping[str, StreamInput],
+        keys: Mapping[str, Keys],
+        text: Keys,
+        exchange: Tensor | None,
+        gathers: Mapping[str, Gather | None],
     ) -> dict[str, StreamContext]:
-        keys = {name: Keys.of_stream(stream) for name, stream in streams.items()}
+        queries = {name: Keys.of_stream(stream) for name, stream in streams.items()}
         return {
             name: StreamContext(
                 position=self._position(stream),
                 time=rotation(stream.centre, self._time_omega(stream.tokens.device)),
                 levels=self.noise[name](stream.sigma),
-                self_mask=attention_mask(keys[name], keys[name]),
-                text_mask=attention_mask(keys[name], text),
+                self_mask=attention_mask(queries[name], keys[name]),
+                text_mask=attention_mask(queries[name], text),
                 partner_masks={
-                    other: attention_mask(keys[name], keys[other])
+                    other: attention_mask(queries[name], keys[other])
                     for other in streams
                     if other != name
                 },
                 exchange=None if exchange is None else _per_token(exchange, stream),
+                gather=gathers[name],
             )
             for name, stream in streams.items()
         }
@@ -177,6 +195,10 @@ def _port(stream: StreamConfig) -> nn.Module:
 
 def _omega(pairs: int, highest: float, device: torch.device) -> Tensor:
     return frequencies(pairs, highest, highest / 200).to(device)
+
+
+def _gather(context: ContextParallel | None, count: int) -> Gather | None:
+    return None if context is None else partial(context.gather, count=count)
 
 
 def _per_token(exchange: Tensor, stream: StreamInput) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributed.tensor import DTensor, Replicate
 
 
 def orthogonalised(
@@ -30,6 +31,9 @@ def orthogonalised(
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update of every weight matrix is orthogonalised; AdamW for the rest.
+
+    Weights may be spread over processes as DTensors. Then the directions of matrices are gathered, and every process
+    orthogonalises the whole and keeps its share.
 
     Args:
         matrices: Weights of two or more dimensions, read as ``(outputs, inputs * taps)``.
@@ -64,6 +68,11 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            for weight in group["params"]:
+                if not self.state[
+                    weight
+                ]:  # also without a gradient: checkpoints hold the same for all
+                    self.state[weight] = _initial_state(weight, group)
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if group["matrix"]:
                 for alike in _by_shape(weights):
@@ -79,22 +88,22 @@ class Muon(torch.optim.Optimizer):
         rms_of_adamw = 0.2 * max(directions.shape[1:]) ** 0.5
         for weight, update in zip(weights, orthogonalised(directions), strict=True):
             weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.add_(update.view_as(weight), alpha=-group["lr"] * rms_of_adamw)
+            weight.add_(
+                _placed(update.view(weight.shape), weight), alpha=-group["lr"] * rms_of_adamw
+            )
 
     def _direction(self, weight: Tensor, group: dict[str, Any]) -> Tensor:
-        """Nesterov momentum as a matrix."""
+        """Nesterov momentum as a whole matrix."""
         gradient, state = weight.grad, self.state[weight]
         assert gradient is not None
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
         velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        return gradient.lerp(velocity, group["momentum"]).flatten(1)
+        direction = gradient.lerp(velocity, group["momentum"])
+        whole = direction.full_tensor() if isinstance(direction, DTensor) else direction
+        return whole.flatten(1)
 
     def _update_other(
         self, weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
     ) -> None:
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
         state["step"] += 1
         first, second = group["betas"]
         state["mean"].lerp_(gradient, 1 - first)
@@ -102,6 +111,21 @@ class Muon(torch.optim.Optimizer):
         mean = state["mean"] / (1 - first ** state["step"])
         square = state["square"] / (1 - second ** state["step"])
         weight.addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"])
+
+
+def _initial_state(weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+    if group["matrix"]:
+        return {"momentum": torch.zeros_like(weight)}
+    return {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
+
+
+def _placed(whole: Tensor, weight: Tensor) -> Tensor:
+    """A tensor that every process holds, spread over them as ``weight`` is."""
+    if not isinstance(weight, DTensor):
+        return whole
+    mesh = weight.device_mesh
+    everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
+    return everywhere.redistribute(placements=weight.placements)
 
 
 def _by_shape(weights: Iterable[Tensor]) -> Iterable[list[Tensor]]:
