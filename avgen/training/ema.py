@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
+from avgen.ops.sharded import local
+
 
 class EMA(WeightAveraging):
     """Exponential moving average whose memory grows with the run: ``min(decay, (1 + n) / (10 + n))`` after n steps.
@@ -49,9 +51,4 @@ class EMA(WeightAveraging):
     ) -> None:
         count = int(num_averaged)
         decay = min(self.decay, (1 + count) / (10 + count))
-        torch._foreach_lerp_(_local(averaged), _local(current), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
-
-
-def _local(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """What this process holds of each tensor."""
-    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+        torch._foreach_lerp_([local(x) for x in averaged], [local(x) for x in current], 1 - decay)  # pyright: ignore[reportPrivateImportUsage]

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Replicate
+
+from avgen.ops.sharded import gathered, local, scattered
 
 
 def orthogonalised(
@@ -69,9 +70,8 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             for weight in group["params"]:
-                if not self.state[
-                    weight
-                ]:  # also without a gradient: checkpoints hold the same for all
+                # Also without a gradient, so that a checkpoint holds the same whatever was trained.
+                if not self.state[weight]:
                     self.state[weight] = _initial_state(weight, group)
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if group["matrix"]:
@@ -79,7 +79,7 @@ class Muon(torch.optim.Optimizer):
                     self._update_matrices(alike, group)
             else:
                 for weight in weights:
-                    self._update_other(weight, weight.grad, self.state[weight], group)
+                    self._update_other(weight, self.state[weight], group)
         return loss
 
     def _update_matrices(self, weights: Sequence[Tensor], group: dict[str, Any]) -> None:
@@ -87,45 +87,33 @@ class Muon(torch.optim.Optimizer):
         directions = torch.stack([self._direction(weight, group) for weight in weights])
         rms_of_adamw = 0.2 * max(directions.shape[1:]) ** 0.5
         for weight, update in zip(weights, orthogonalised(directions), strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.add_(
-                _placed(update.view(weight.shape), weight), alpha=-group["lr"] * rms_of_adamw
-            )
+            part = local(weight).mul_(1 - group["lr"] * group["weight_decay"])
+            step = scattered(update.view(weight.shape), weight)
+            part.add_(step, alpha=-group["lr"] * rms_of_adamw)
 
     def _direction(self, weight: Tensor, group: dict[str, Any]) -> Tensor:
         """Nesterov momentum as a whole matrix."""
-        gradient, state = weight.grad, self.state[weight]
-        assert gradient is not None
-        velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        direction = gradient.lerp(velocity, group["momentum"])
-        whole = direction.full_tensor() if isinstance(direction, DTensor) else direction
-        return whole.flatten(1)
+        assert weight.grad is not None
+        gradient, velocity = local(weight.grad), local(self.state[weight]["momentum"])
+        velocity.lerp_(gradient, 1 - group["momentum"])
+        return gathered(gradient.lerp(velocity, group["momentum"]), weight).flatten(1)
 
-    def _update_other(
-        self, weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
+    def _update_other(self, weight: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        assert weight.grad is not None
+        gradient, mean, square = map(local, (weight.grad, state["mean"], state["square"]))
         state["step"] += 1
         first, second = group["betas"]
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].lerp_(gradient.square(), 1 - second)
-        mean = state["mean"] / (1 - first ** state["step"])
-        square = state["square"] / (1 - second ** state["step"])
-        weight.addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"])
+        mean.lerp_(gradient, 1 - first)
+        square.lerp_(gradient.square(), 1 - second)
+        mean = mean / (1 - first ** state["step"])
+        square = square / (1 - second ** state["step"])
+        local(weight).addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"])
 
 
 def _initial_state(weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
     if group["matrix"]:
         return {"momentum": torch.zeros_like(weight)}
     return {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
-
-
-def _placed(whole: Tensor, weight: Tensor) -> Tensor:
-    """A tensor that every process holds, spread over them as ``weight`` is."""
-    if not isinstance(weight, DTensor):
-        return whole
-    mesh = weight.device_mesh
-    everywhere = DTensor.from_local(whole, mesh, [Replicate()] * mesh.ndim, run_check=False)
-    return everywhere.redistribute(placements=weight.placements)
 
 
 def _by_shape(weights: Iterable[Tensor]) -> Iterable[list[Tensor]]:
