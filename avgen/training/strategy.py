@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.utilities.load import _METADATA_FILENAME
 from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_model_state_dict
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -21,7 +21,7 @@ _CURRENT = "current_model_state"  # where averages are kept, these are the weigh
 
 
 class FSDP2(ModelParallelStrategy):
-    """Fully sharded data parallelism (PyTorch's ``fully_shard``), over all processes.
+    """Fully sharded data parallelism (PyTorch's ``fully_shard``), over all processes; ``fsdp2`` to the trainer.
 
     A checkpoint is a folder to which every process writes its shards. Any number of processes can go on from it.
     It is written beside its place and moved there when it is complete.
@@ -97,6 +97,9 @@ class FSDP2(ModelParallelStrategy):
         return checkpoint
 
 
+StrategyRegistry.register("fsdp2", FSDP2, description="weights spread over all processes")
+
+
 def shard(module: LightningModule, blocks: Iterable[nn.Module], strategy: object) -> None:
     """Spread a module over the processes of its mesh, block by block; those of the first process are the weights.
 
@@ -106,7 +109,7 @@ def shard(module: LightningModule, blocks: Iterable[nn.Module], strategy: object
     if not isinstance(strategy, FSDP2):
         raise ValueError(
             f"strategy {type(strategy).__name__} cannot spread the weights; "
-            "use avgen.training.strategy.FSDP2, or ddp"
+            "use fsdp2 or ddp"
         )
     if isinstance(module, FSDPModule):
         return

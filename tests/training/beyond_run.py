@@ -20,7 +20,6 @@ from avgen.objective.joint import JointObjective
 from avgen.training.callbacks import ExportWeights
 from avgen.training.ema import EMA
 from avgen.training.joint import JointTraining
-from avgen.training.strategy import FSDP2
 
 STEPS, HALF = 20, 11
 
@@ -68,23 +67,22 @@ def training(**options: Any) -> JointTraining:
 
 def fit(
     data: str, work: Path, name: str, *, strategy: str = "auto", batch_size: int = 4, pack: int = 1,
-    accumulate: int = 1, steps: int = STEPS, resume: str | None = None, spoil: bool = False, validate: bool = False,
+    accumulate: int = 1, steps: int = STEPS, resume: str | None = None, spoil: bool = False,
     **options: Any,
 ) -> None:  # fmt: skip
     losses, folder = Losses(), work / name
+    folder.mkdir(exist_ok=True)
     rank, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     callbacks = [losses, EMA(decay=0.9), ExportWeights(str(folder / "weights.safetensors"))]
     callbacks += [ModelCheckpoint(folder, filename="half", every_n_train_steps=HALF)]
     callbacks += [Spoil(rank=1, step=3)] * spoil
     trainer = Trainer(
         max_steps=steps, accelerator="cpu", devices=processes, logger=False, enable_progress_bar=False,
-        strategy=FSDP2() if strategy == "fsdp2" else strategy, accumulate_grad_batches=accumulate,
+        strategy=strategy, accumulate_grad_batches=accumulate,
         enable_model_summary=False, gradient_clip_val=1.0, use_distributed_sampler=False, callbacks=callbacks,
-        num_sanity_val_steps=0, limit_val_batches=1 if validate else 0, check_val_every_n_epoch=2,
+        num_sanity_val_steps=0, limit_val_batches=1,
     )  # fmt: skip
-    loader = LatentDataModule(
-        [data], batch_size=batch_size, pack=pack, val_fraction=0.2 if validate else 0.0
-    )
+    loader = LatentDataModule([data], batch_size=batch_size, pack=pack, val_fraction=0.2)
     module = training(**options)
     trainer.fit(module, loader, ckpt_path=resume, weights_only=False)
     told = {"losses": losses.of_step, "bad_steps": module.bad_steps}
@@ -114,7 +112,7 @@ def launch(processes: int, work: Path, runs: list[dict[str, Any]]) -> None:
     """Do the runs in so many processes."""
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # for the preloaded module
     context = get_context("forkserver")
-    context.set_forkserver_preload(["beyond_run"])
+    context.set_forkserver_preload(["beyond_run", "pandas"])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
