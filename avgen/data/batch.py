@@ -4,7 +4,7 @@ B batch, C channels, T H W video latent grid, L audio steps, Q codebooks.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,6 +12,23 @@ from torch import Tensor
 from avgen.caption import TimedCaption
 from avgen.data.schema import STREAMS
 from avgen.data.text_features import TextFeatures
+
+
+class Share(NamedTuple):
+    """Which clips of the batch of a step these are: every ``of``-th one, from place ``first`` on.
+
+    The rest are with other processes, or come later where gradients are accumulated.
+    """
+
+    first: int = 0
+    of: int = 1
+
+    def rows(self, whole: Tensor) -> Tensor:
+        """What belongs to these clips, of a tensor with a row for each clip of the step."""
+        return whole[self.first :: self.of]
+
+
+WHOLE = Share()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +48,7 @@ class AVBatch:
         step: Number of the batch in the run (that of the step, unless steps pack several batches);
             with a seed, a source of random numbers that survives a restart.
         text: Encoder states of each caption, or None where they are not asked for.
+        share: Which clips of the batch of the step these are.
     """
 
     video: Float[Tensor, "b c t h w"] | None
@@ -44,6 +62,7 @@ class AVBatch:
     audio_rate: float | None
     step: int
     text: list[TextFeatures] | None = None
+    share: Share = WHOLE
 
     def __len__(self) -> int:
         return len(self.ids)

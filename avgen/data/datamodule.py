@@ -34,7 +34,9 @@ class LatentDataModule(LightningDataModule):
     Args:
         folders: Dataset folders: paths, or URLs that fsspec has a driver for (``s3://...``).
         weights: Share of the batches from each folder; None: by number of examples.
-        batch_size: Clips of one shape per step and process.
+        batch_size: Clips of one shape per process and forward pass. With the processes, and with
+            ``accumulate_grad_batches`` of the trainer, they make up one batch of a step, the same that a
+            single process would train on at once.
         pack: Batches per step. Above 1, a step trains on so many batches, each of clips of its own
             shape, as one `avgen.data.batch.PackedBatch`: up to ``pack * batch_size`` clips without
             padding. All clips must then hold the same of the ``modalities``.
@@ -159,8 +161,8 @@ class LatentDataModule(LightningDataModule):
         """Encoder of the text features; None where they are not loaded."""
         return self._opened()[0].info.text_encoder if self.text_features else None
 
-    def sampler(self) -> PureSampler:
-        """The training sampler of this process.
+    def sampler(self, turn: int = 0) -> PureSampler:
+        """The training sampler of this process, for each forward pass of a step in turn.
 
         Raises:
             DatasetError: Clips to be packed that hold different streams.
@@ -169,13 +171,14 @@ class LatentDataModule(LightningDataModule):
         if self.pack > 1:
             self._check_same_streams()
         ranks, rank = self._ranks()
+        shares = ranks * self._turns()
         return PureSampler(
-            self._groups(ranks),
-            self.batch_size * ranks,
+            self._groups(shares),
+            self.batch_size * shares,
             steps_per_epoch=self.steps_per_epoch,
             seed=self.seed,
-            rank=rank,
-            num_ranks=ranks,
+            rank=turn * ranks + rank,
+            num_ranks=shares,
             pack=self.pack,
         )
 
@@ -195,9 +198,10 @@ class LatentDataModule(LightningDataModule):
                 "set `use_distributed_sampler: false` in the trainer: "
                 "the data module itself shares batches out among processes"
             )
-        view = self._view(caption_seed=mix(self.seed, _CAPTIONS))
+        samplers = [self.sampler(turn) for turn in range(self._turns())]
+        view = self._view(caption_seed=mix(self.seed, _CAPTIONS), num_shares=samplers[0].num_ranks)
         return StepLoader(
-            view, self.sampler(), self.batches_trained, self.num_workers, self.read_ahead_bytes
+            view, samplers, self.batches_trained, self.num_workers, self.read_ahead_bytes
         )
 
     def val_dataloader(self) -> DataLoader[Item] | list[Any]:
@@ -225,9 +229,9 @@ class LatentDataModule(LightningDataModule):
         if state_dict["fingerprint"] != self._fingerprint():
             raise DatasetError(
                 f"the data differ from those of the checkpoint at step {state_dict['step']} "
-                "(folders, their contents, exclusion list, seed, batch size, pack, split or "
-                "modalities), so the run cannot go on exactly; restore them, or start a new run "
-                "from its weights"
+                "(folders, their contents, exclusion list, seed, total batch size, pack, accumulation, "
+                "split or modalities), so the run cannot go on exactly; restore them, or start a "
+                "new run from its weights"
             )
 
     def batches_trained(self) -> int | None:
@@ -269,24 +273,33 @@ class LatentDataModule(LightningDataModule):
                 )
 
     def _ranks(self) -> tuple[int, int]:
-        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        """Processes that hold different clips, and the place of this one; see `ContextParallel`."""
+        if not self.trainer:
+            return 1, 0
+        context = getattr(self.trainer.lightning_module, "context_parallel", 1)
+        return self.trainer.world_size // context, self.trainer.global_rank // context
 
-    def _view(self, caption_seed: int | None) -> BatchView:
+    def _turns(self) -> int:
+        return self.trainer.accumulate_grad_batches if self.trainer else 1
+
+    def _view(self, caption_seed: int | None, num_shares: int = 1) -> BatchView:
         return BatchView(
             self._opened(),
             modalities=self.modalities,
             first_frame_only=self.first_frame_only,
             caption_seed=caption_seed,
+            num_shares=num_shares,
         )
 
     def _fingerprint(self) -> str:
         values = (
             [dataset.info.to_dict() for dataset in self._opened()],
             list(self.weights or []),
-            [self.batch_size * self._ranks()[0], self.seed],
+            [self.batch_size * self._ranks()[0] * self._turns(), self.seed],
             [self.val_fraction, list(self.modalities), self.first_frame_only, self.steps_per_epoch],
             *([self.exclusion.fingerprint] if self.exclusion else []),
             *([{"pack": self.pack}] if self.pack > 1 else []),
+            *([{"turns": self._turns()}] if self._turns() > 1 else []),
         )
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from avgen.caption import TimedCaption
-from avgen.data.batch import AVBatch, PackedBatch
+from avgen.data.batch import AVBatch, PackedBatch, Share
 from avgen.data.dataset import LatentDataset, LatentExample, Members
 from avgen.data.sampler import Draw, PureSampler, mix
 from avgen.data.schema import STREAMS
@@ -23,11 +23,12 @@ _MOST_BATCHES = 64
 
 
 class Item(NamedTuple):
-    """An example, which of its captions is used, and the number of its batch in the run."""
+    """An example, which of its captions is used, the number of its batch in the run and its place there."""
 
     example: LatentExample
     choice: int
     step: int
+    slot: int
 
     @property
     def caption(self) -> TimedCaption:
@@ -44,6 +45,7 @@ class BatchView(Dataset[Item]):
         first_frame_only: Cut video to its first latent, captions to its moment; leave out the rest.
         caption_seed: Seed of the choice among paraphrases, which is a function of it and the draw;
             None takes the first.
+        num_shares: Among how many every batch is shared out, processes and turns of a process.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class BatchView(Dataset[Item]):
         modalities: Sequence[Stream],
         first_frame_only: bool = False,
         caption_seed: int | None = None,
+        num_shares: int = 1,
     ):
+        self.num_shares = num_shares
         self.datasets = list(datasets)
         self.ends = np.cumsum([len(dataset) for dataset in datasets])
         self.modalities = modalities
@@ -84,7 +88,7 @@ class BatchView(Dataset[Item]):
         choice = 0
         if self.caption_seed is not None:
             choice = mix(self.caption_seed, draw.step, draw.slot) % len(example["captions"])
-        return Item(example, choice, draw.step)
+        return Item(example, choice, draw.step, draw.slot)
 
     def _find(self, draw: Draw) -> tuple[LatentDataset, int]:
         number = int(np.searchsorted(self.ends, draw.example, side="right"))
@@ -115,6 +119,7 @@ class BatchView(Dataset[Item]):
             audio_rate=self.audio_rate,
             step=items[0].step,
             text=_text_of(items),
+            share=Share(items[0].slot, self.num_shares),
         )
 
     def _stack(self, examples: list[LatentExample], stream: Stream) -> Any:
@@ -132,16 +137,40 @@ def _text_of(items: list[Item]) -> list[TextFeatures] | None:
     return chosen or None
 
 
-class StepLoader(DataLoader[Item]):
-    """A data loader that starts at a step, asked for whenever an iterator is made.
+class Turns:
+    """Batches of a process, numbered over the run: the shares of a step that fall to it, one after the other.
 
-    Lightning wants a state of loaders that can resume; here that is a note only, since the step is
-    the trainer's, which restores it.
+    Args:
+        samplers: One for each turn; several where gradients are accumulated.
+    """
+
+    def __init__(self, samplers: Sequence[PureSampler]):
+        self.samplers = samplers
+        self.next = 0
+
+    def batch(self, number: int) -> list[Draw]:
+        """The examples of a batch; a pure function."""
+        step, turn = divmod(number, len(self.samplers))
+        return self.samplers[turn].batch(step)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        """One epoch's number of batches, from the next on."""
+        return (self.batch(number) for number in range(self.next, self.next + len(self)))
+
+    def __len__(self) -> int:
+        return len(self.samplers) * self.samplers[0].steps_per_epoch
+
+
+class StepLoader(DataLoader[Item]):
+    """A data loader that starts at a batch, asked for whenever an iterator is made.
+
+    A batch is a step, unless gradients are accumulated. Lightning wants a state of loaders that can
+    resume; here that is a note only, since the count is the trainer's, which restores it.
 
     Args:
         view: Examples.
-        sampler: Draws of each step.
-        first_step: Gives the step of the next batch; None where nobody knows: then the sampler's.
+        samplers: Draws of each step, by turn; see `Turns`.
+        first_step: Gives the number of the next batch; None where nobody knows: then the loader's.
         num_workers: Loader processes.
         read_ahead_bytes: Without loader processes, threads read the examples of the steps to come,
             up to this many bytes that are not used yet; 0 reads when asked.
@@ -150,40 +179,41 @@ class StepLoader(DataLoader[Item]):
     def __init__(
         self,
         view: BatchView,
-        sampler: PureSampler,
+        samplers: Sequence[PureSampler],
         first_step: Callable[[], int | None],
         num_workers: int = 0,
         read_ahead_bytes: int = 0,
     ):
+        turns = Turns(samplers)
         super().__init__(
             view,
-            batch_sampler=sampler,
+            batch_sampler=turns,  # type: ignore[arg-type]
             collate_fn=view.collate,
             num_workers=num_workers,
             generator=torch.Generator(),  # else each new iterator draws from the global generator
         )
         self.view = view
-        self.sampler_by_step = sampler
+        self.turns = turns
         self.first_step = first_step
         self.read_ahead_bytes = read_ahead_bytes
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        """One epoch's number of batches, from the first step on."""
+        """One epoch's number of batches, from the first on."""
         step = self.first_step()
         if step is not None:
-            self.sampler_by_step.step = step
+            self.turns.next = step
         if self.num_workers == 0 and self.read_ahead_bytes > 0:
-            return read_ahead(self.view, iter(self.sampler_by_step), self.read_ahead_bytes)
+            return read_ahead(self.view, iter(self.turns), self.read_ahead_bytes)
         return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
-        """The step of the next batch."""
+        """The number of the next batch."""
         step = self.first_step()
-        return self.sampler_by_step.state_dict() if step is None else {"step": step}
+        return {"step": self.turns.next if step is None else step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on at the step of ``state``; a trainer's own step overrides it."""
-        self.sampler_by_step.load_state_dict(state)
+        """Go on at the batch of ``state``; a trainer's own count overrides it."""
+        self.turns.next = state["step"]
 
 
 def read_ahead(

@@ -4,7 +4,7 @@ The layer is written once for "a stream and its partners" and used for every str
 Letters: B rows, N tokens of this stream, M tokens of the partner, H heads, K head width, D width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from avgen.ops.rope import Rotation, rotate
 States = Float[Tensor, "b n d"]
 Source = Float[Tensor, "b m e"]
 KeyValue = tuple[Float[Tensor, "b m h k"], Float[Tensor, "b m h k"]]
+Gather = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class StreamContext:
         text_mask: Mask of the text.
         partner_masks: Mask per partner.
         exchange: ``(B, N, 1)`` 1 where partners are read and 0 where not, or None for everywhere.
+        gather: Makes keys of the whole stream from those of its tokens here; None where all tokens are here.
     """
 
     position: Rotation
@@ -46,6 +48,7 @@ class StreamContext:
     text_mask: Mask
     partner_masks: Mapping[str, Mask]
     exchange: Tensor | None
+    gather: Gather | None = None
 
 
 class Attention(nn.Module):
@@ -76,11 +79,20 @@ class Attention(nn.Module):
         turn: Rotation,
         source_turn: Rotation,
         mask: Mask,
+        gather: Gather | None = None,
     ) -> States:
-        """Read ``source``, or what `keys` made of it, from ``x``, with the rotations of both."""
+        """Read ``source``, or what `keys` made of it, from ``x``, with the rotations of both.
+
+        ``gather`` completes keys of which other processes hold a part.
+        """
         query = self.query(x).unflatten(-1, (-1, self.head_dim))
         query = rotate(normalise(query, self.query_scale), turn)
-        key, value = source if isinstance(source, tuple) else self.keys(source, source_turn)
+        if isinstance(source, tuple):
+            key, value = source
+        else:
+            key, value = self.keys(source, source_turn)
+        if gather is not None:
+            key, value = gather(torch.stack((key.to(value), value), dim=2)).unbind(2)
         return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
 
 
@@ -114,7 +126,9 @@ class StreamLayer(nn.Module):
         """Self-attention over time and place."""
         scale, shift, gate = (part.to(x.dtype) for part in parts[:3])
         hidden = modulate(x, scale, shift)
-        read = self.itself(hidden, hidden, context.position, context.position, context.self_mask)
+        read = self.itself(
+            hidden, hidden, context.position, context.position, context.self_mask, context.gather
+        )
         return torch.addcmul(x, gate, read)
 
     def attend_text(self, x: States, text: Source | KeyValue, context: StreamContext) -> States:
@@ -125,7 +139,7 @@ class StreamLayer(nn.Module):
         self,
         x: States,
         parts: tuple[Tensor, ...],
-        partners: Mapping[str, tuple[Source, Rotation]],
+        partners: Mapping[str, tuple[Source, StreamContext]],
         context: StreamContext,
     ) -> States:
         """Read every partner's state from before the exchange."""
@@ -135,9 +149,14 @@ class StreamLayer(nn.Module):
         if context.exchange is not None:
             gate = context.exchange.to(x.dtype) * gate
         hidden = modulate(x, scale, shift)
-        for name, (states, turn) in partners.items():
+        for name, (states, theirs) in partners.items():
             read = self.partners[name](
-                hidden, normalise(states), context.time, turn, context.partner_masks[name]
+                hidden,
+                normalise(states),
+                context.time,
+                theirs.time,
+                context.partner_masks[name],
+                theirs.gather,
             )
             x = torch.addcmul(x, gate, read)
         return x
@@ -179,7 +198,7 @@ class Block(nn.Module):
         after = {}
         for name, layer in layers.items():
             partners = {
-                other: (before[other], contexts[other].time)
+                other: (before[other], contexts[other])
                 for other in before
                 if other in layer.partners  # type: ignore[operator]
             }

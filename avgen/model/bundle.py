@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from avgen import checkpoint
 from avgen.model.config import ModelConfig
@@ -61,6 +61,22 @@ class Network(nn.Module):
         """Shape of the transformer."""
         return self.model.config
 
+    def with_config(self, changes: Mapping[str, Any]) -> "Network":
+        """This network, weights and all, with other fields of `ModelConfig`.
+
+        Raises:
+            ValueError: An unknown field, or one that these weights do not fit.
+        """
+        config = ModelConfig.from_dict(self.config.to_dict() | dict(changes))
+        network = Network(config, self.text_arguments, backend=self.backend, codecs=self.codecs)
+        try:
+            network.load_state_dict(self.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"the weights do not fit a network with {dict(changes)}; start from none, or leave these as they are"
+            ) from error
+        return network
+
     def with_codes(self, stream: str, codebooks: int, codebook_size: int) -> "Network":
         """This network with one stream on discrete codes; all weights but that stream's input and output are kept."""
         data = self.config.to_dict()
@@ -73,15 +89,23 @@ class Network(nn.Module):
         network.load_state_dict(network.state_dict() | kept)
         return network
 
-    def save(self, path: str | Path, **provenance: Any) -> str:
-        """Write the weights with all that is needed to load them; returns their SHA-256."""
+    def save(
+        self, path: str | Path, tensors: dict[str, Tensor] | None = None, **provenance: Any
+    ) -> str:
+        """Write the weights with all that is needed to load them; returns their SHA-256.
+
+        Args:
+            path: Target file.
+            tensors: The weights, where the network's own are spread over processes.
+            provenance: Kept in the file.
+        """
         config = {
             "model": self.config.to_dict(),
             "text": self.text_arguments,
             "codecs": self.codecs,
             "provenance": provenance,
         }
-        return checkpoint.save(path, self.state_dict(), kind=KIND, config=config)
+        return checkpoint.save(path, tensors or self.state_dict(), kind=KIND, config=config)
 
     @classmethod
     def from_file(cls, path: str | Path, *, backend: Backend = "auto") -> "Network":

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from typing import Any
 
@@ -99,7 +99,16 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelConfig":
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; fields that came later may be missing.
+
+        Raises:
+            ValueError: An unknown field.
+        """
+        known = [each.name for each in fields(cls)]
+        if unknown := sorted(set(data) - set(known)):
+            raise ValueError(
+                f"ModelConfig has no {unknown[0]!r}; its fields are {', '.join(known)}"
+            )
         streams = {name: StreamConfig(**stream) for name, stream in data["streams"].items()}
         timed = None if data.get("timed") is None else tuple(data["timed"])
         reads = {name: tuple(others) for name, others in data.get("reads", {}).items()}

@@ -5,6 +5,7 @@ Letters: B rows, N tokens of a stream, A numbers per token, Q codebooks, V codeb
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,11 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from avgen.model.blocks import Block, KeyValue, StreamContext, StreamLayer
+from avgen.model.blocks import Block, Gather, KeyValue, StreamContext, StreamLayer
 from avgen.model.config import ModelConfig, StreamConfig
 from avgen.model.inputs import Keys, StreamInput, attention_mask, pack_text, window_mask
 from avgen.model.modulation import NoiseModulation
 from avgen.ops.attention import Backend, Mask
+from avgen.ops.context_parallel import ContextParallel
 from avgen.ops.norms import normalise
 from avgen.ops.rope import Rotation, concatenate, frequencies, interval_rotation, rotation
 from avgen.text.base import TextTokens
@@ -78,6 +80,7 @@ class DualStreamTransformer(nn.Module):
         streams: Mapping[str, StreamInput],
         text: TextTokens | TextKeys,
         exchange: Float[Tensor, "b"] | None = None,
+        context: ContextParallel | None = None,
     ) -> dict[str, Tensor]:
         """One evaluation.
 
@@ -85,21 +88,29 @@ class DualStreamTransformer(nn.Module):
             streams: Inputs by stream name; all padded or all packed.
             text: Encoded captions, one row per clip, or their `text_keys` where many evaluations read the same text.
             exchange: Per clip 1 to let streams read each other or 0 to keep them apart; None lets all.
+            context: Processes that compute a slice of the tokens each; all give the same inputs and get all outputs.
 
         Returns:
             Per stream the velocity ``(B, N, A)``, or for codes the logits ``(B, N, Q, V)``.
         """
         packed = any(stream.packed for stream in streams.values())
-        read = self._text(text, packed) if isinstance(text, TextTokens) else text
-        if packed != read.keys.packed:
+        told = self._text(text, packed) if isinstance(text, TextTokens) else text
+        if packed != told.keys.packed:
             raise ValueError(
                 "the keys of the text are not packed but the streams are; give packed streams the text itself"
             )
-        contexts = self._contexts(streams, read, exchange)
+        whole = streams
+        if context is not None:
+            streams = {n: s.part(*context.span(s.tokens.shape[1])) for n, s in whole.items()}
+        gathers = {n: _gather(context, stream.tokens.shape[1]) for n, stream in whole.items()}
+        contexts = self._contexts(streams, whole, told, exchange, gathers)
         states = {name: self._embed(name, stream) for name, stream in streams.items()}
-        for block, source in zip(self.blocks, read.sources, strict=True):
+        for block, source in zip(self.blocks, told.sources, strict=True):
             states = self._run(block, states, source, contexts)
-        return {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
+        read = {name: self.ports[name].read(normalise(x)) for name, x in states.items()}  # type: ignore[operator]
+        return {
+            name: x if (all_of := gathers[name]) is None else all_of(x) for name, x in read.items()
+        }
 
     def text_keys(self, text: TextTokens) -> TextKeys:
         """What `forward` reads of a text in every block, for streams that are not packed."""
@@ -137,8 +148,10 @@ class DualStreamTransformer(nn.Module):
     def _contexts(
         self,
         streams: Mapping[str, StreamInput],
+        whole: Mapping[str, StreamInput],
         text: TextKeys,
         exchange: Tensor | None,
+        gathers: Mapping[str, Gather | None],
     ) -> dict[str, StreamContext]:
         return {
             name: StreamContext(
@@ -146,19 +159,21 @@ class DualStreamTransformer(nn.Module):
                 time=rotation(stream.centre, self._time_omega(stream.tokens.device)),
                 text=text.turns[name],
                 levels=self.noise[name](stream.sigma),
-                self_mask=self._mask(streams, name, name),
+                self_mask=self._mask(stream, whole[name], name, name),
                 text_mask=attention_mask(Keys.of_stream(stream), text.keys),
                 partner_masks={
-                    other: self._mask(streams, name, other) for other in streams if other != name
+                    other: self._mask(stream, whole[other], name, other)
+                    for other in whole
+                    if other in self.config.partners(name)
                 },
                 exchange=None if exchange is None else _per_token(exchange, stream),
+                gather=gathers[name],
             )
             for name, stream in streams.items()
         }
 
-    def _mask(self, streams: Mapping[str, StreamInput], name: str, other: str) -> Mask:
-        """Which tokens of ``other`` those of ``name`` read; a picture reads itself whole."""
-        queries, keys = streams[name], streams[other]
+    def _mask(self, queries: StreamInput, keys: StreamInput, name: str, other: str) -> Mask:
+        """Which tokens of stream ``other`` those of ``name`` read; a picture reads itself whole."""
         window = self.config.window_seconds
         if window is None or (name == other and queries.place is not None):
             return attention_mask(Keys.of_stream(queries), Keys.of_stream(keys))
@@ -239,6 +254,10 @@ def _port(stream: StreamConfig) -> nn.Module:
 
 def _omega(pairs: int, highest: float, device: torch.device) -> Tensor:
     return frequencies(pairs, highest, highest / 200).to(device)
+
+
+def _gather(context: ContextParallel | None, count: int) -> Gather | None:
+    return None if context is None else partial(context.gather, count=count)
 
 
 def _per_token(exchange: Tensor, stream: StreamInput) -> Tensor:

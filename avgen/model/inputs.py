@@ -4,7 +4,8 @@ Letters: B rows, N tokens of a row, A numbers per token, Q codebooks.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,26 @@ class StreamInput:
     def centre(self) -> Float[Tensor, "b n"]:
         """Centre of each token in seconds."""
         return self.interval.mean(-1)
+
+    def part(self, start: int, stop: int) -> "StreamInput":
+        """Tokens ``start`` to ``stop`` of every row."""
+        lengths = self.lengths
+        if lengths is not None:
+            begins = [e - n for e, n in zip(accumulate(lengths), lengths, strict=True)]
+            lengths = tuple(
+                max(0, min(stop, begin + count) - max(start, begin))
+                for begin, count in zip(
+                    begins if self.packed else [0] * len(lengths), lengths, strict=True
+                )
+            )
+        return replace(
+            self,
+            tokens=self.tokens[:, start:stop],
+            sigma=self.sigma if self.sigma.shape[1] == 1 else self.sigma[:, start:stop],
+            interval=self.interval[:, start:stop],
+            place=None if self.place is None else self.place[:, start:stop],
+            lengths=lengths,
+        )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avgen import flow
+from avgen.data.batch import WHOLE, Share
 from avgen.model.config import StreamConfig
 
 
@@ -22,11 +23,23 @@ class Corrupted(NamedTuple):
 
 
 def corrupt(
-    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, generator: torch.Generator
+    stream: StreamConfig,
+    clean: Tensor,
+    sigma: Tensor,
+    given: Tensor,
+    generator: torch.Generator,
+    share: Share = WHOLE,
 ) -> Corrupted:
-    """Noise at level ``sigma`` ``(B,)``; given tokens ``(N,)`` stay clean and are not scored."""
-    function = _mask_codes if stream.codebooks else _noise_latents
-    return function(stream, clean, sigma, given, generator)
+    """Noise at level ``sigma`` ``(B,)``; given tokens ``(N,)`` stay clean and are not scored.
+
+    It is drawn for the whole batch of the step, so that a clip has the same noise however the batch is shared out.
+    """
+    shape = (len(clean) * share.of, *clean.shape[1:])
+    if stream.codebooks:
+        chance = share.rows(torch.rand(shape, generator=generator))
+        return _mask_codes(stream, clean, sigma, given, chance.to(sigma.device))
+    noise = share.rows(torch.randn(shape, generator=generator))
+    return _noise_latents(clean, sigma, given, noise.to(clean))
 
 
 def clip_loss(
@@ -47,20 +60,16 @@ def clip_loss(
     return (loss * scored).flatten(1).sum(1) / scored.flatten(1).sum(1).clamp(min=1)
 
 
-def _noise_latents(
-    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, generator: torch.Generator
-) -> Corrupted:
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
+def _noise_latents(clean: Tensor, sigma: Tensor, given: Tensor, noise: Tensor) -> Corrupted:
     noisy = flow.add_noise(clean, noise, sigma[:, None, None].to(clean))
     tokens = torch.where(given[None, :, None], clean, noisy)
     return Corrupted(tokens, flow.velocity(clean, noise), (~given)[None].expand(clean.shape[:2]))
 
 
 def _mask_codes(
-    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, generator: torch.Generator
+    stream: StreamConfig, clean: Tensor, sigma: Tensor, given: Tensor, chance: Tensor
 ) -> Corrupted:
     """Each code is masked with probability sigma (masked generative modelling, Chang et al. 2022, arXiv 2202.04200)."""
-    chance = torch.rand(clean.shape, generator=generator).to(sigma.device)
     masked = (chance < sigma[:, None, None]) & ~given[None, :, None]
     return Corrupted(clean.masked_fill(masked, stream.codebook_size), clean, masked)
 

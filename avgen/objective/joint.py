@@ -1,10 +1,10 @@
 """The objective of joint training: noise every generated token, predict, compare, stream by stream."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from avgen import tasks
 from avgen.caption import TimedCaption
@@ -80,7 +80,8 @@ class JointObjective:
     """Flow matching on latents and masked prediction of codes, over a mixture of tasks.
 
     Every random choice comes from the generator that is passed in. A batch, or each part of a packed one, has one
-    task; the parts draw one after the other.
+    task; the parts draw one after the other. All is drawn for the whole batch of the step and each share of it takes
+    its own, so that losses do not depend on how it is shared out.
 
     Attributes:
         sigma: Distribution of noise levels.
@@ -103,7 +104,7 @@ class JointObjective:
 
     def __call__(
         self,
-        model: nn.Module,
+        model: Callable[..., Mapping[str, Tensor]],
         text_encoder: TextEncoder,
         layout: Layout | Sequence[Layout],
         batch: AVBatch | PackedBatch,
@@ -136,17 +137,23 @@ class JointObjective:
             for name, latents in stream_latents(layout, batch).items()
         }
         task, given = self._task(layout, generator)
-        size, device = len(batch), next(iter(clean.values())).device
-        sigma = self.sigma.draw(size, list(clean), layout.shift, generator)
+        size, share, device = len(batch), batch.share, next(iter(clean.values())).device
+        sigma = self.sigma.draw(size * share.of, list(clean), layout.shift, generator)
         given = {stream: mask.to(device) for stream, mask in given.items()}
-        sigma = {stream: level.to(device) for stream, level in sigma.items()}
+        sigma = {stream: share.rows(level).to(device) for stream, level in sigma.items()}
         corrupted = {
             stream: corrupt(
-                layout.config.streams[stream], tokens, sigma[stream], given[stream], generator
+                layout.config.streams[stream],
+                tokens,
+                sigma[stream],
+                given[stream],
+                generator,
+                share,
             )
             for stream, tokens in clean.items()
         }
-        drop_text, drop_time, drop_exchange = torch.rand(3, size, generator=generator)
+        dropouts = torch.rand(3, size * share.of, generator=generator)
+        drop_text, drop_time, drop_exchange = (share.rows(chances) for chances in dropouts)
         dropped = (drop_text < self.text_dropout).tolist()
         return _Part(
             layout=layout,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from avgen.training.ema import EMA
 
@@ -43,13 +44,15 @@ class ExportWeights(Callback):
         self._export(trainer, pl_module)
 
     def _export(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
         averages = [c.averaged() for c in trainer.callbacks if isinstance(c, EMA)]  # type: ignore[attr-defined]
         source: Any = next((module for module in averages if module is not None), pl_module)
         # The averaged copy was made before the codecs were bound; take the identities from the module that trains.
         source.network.codecs = dict(pl_module.network.codecs)  # type: ignore[union-attr]
-        source.network.save(self.path, steps=trainer.global_step, **self.notes)
+        # All processes take part in gathering weights that are spread over them; the first gets them.
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        tensors = get_model_state_dict(source.network, options=whole)
+        if trainer.is_global_zero:
+            source.network.save(self.path, tensors, steps=trainer.global_step, **self.notes)  # type: ignore[arg-type]
 
 
 class Throughput(Callback):
@@ -86,10 +89,11 @@ class Throughput(Callback):
         if trainer.global_step % self.every_n_steps or not trainer.global_step:
             return
         seconds = time.perf_counter() - self._start
-        scale = trainer.world_size / seconds
+        sharing = pl_module.context_parallel
+        scale = trainer.world_size / sharing / seconds
         pl_module.log("speed/clips_per_second", self._clips * scale)
         pl_module.log("speed/tokens_per_second", self._tokens * scale)
-        pl_module.log("speed/mfu", self._flops / seconds / self._peak)
+        pl_module.log("speed/mfu", self._flops / sharing / seconds / self._peak)
         self._reset()
 
 

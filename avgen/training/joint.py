@@ -1,13 +1,15 @@
 """Training of the network on cached latents: the stages image, video and joint are settings of this module."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch.optim import Optimizer
 
 from avgen.checkpoint import MODEL_FILE, find_weights
 from avgen.data.batch import AVBatch, PackedBatch
@@ -17,7 +19,9 @@ from avgen.model.config import ModelConfig, preset
 from avgen.model.layout import Layout
 from avgen.objective.joint import NUM_SIGMA_BINS, JointObjective, LossRecord
 from avgen.ops.attention import Backend
+from avgen.ops.context_parallel import ContextParallel, check_size
 from avgen.training.optim import build_optimizer, trapezoid
+from avgen.training.strategy import shard
 
 MAX_BAD_STEPS = 10
 
@@ -25,11 +29,12 @@ MAX_BAD_STEPS = 10
 class JointTraining(LightningModule):
     """Flow matching of picture and sound.
 
-    Every random choice of a step comes from ``(seed, step)``, so a resumed run repeats the losses bit for bit.
+    Every random choice of a step comes from ``(seed, step)``, so a resumed run repeats the losses bit for bit, and
+    they do not depend on the number of processes; see ``docs/beyond-one-device.md``.
 
     Args:
         preset_name: Size of the network: nano, tiny, small, base or large. Ignored with ``init_from``.
-        config: Fields of `avgen.model.config.ModelConfig` that differ from the preset's. Ignored with ``init_from``.
+        config: Fields of `avgen.model.config.ModelConfig` that differ from those of the preset or of ``init_from``.
         streams: Streams that are trained; a stage for pictures alone gives only ``video``.
         video_channels: Latent channels of the video codec.
         audio_channels: Latent channels of the audio codec.
@@ -45,8 +50,8 @@ class JointTraining(LightningModule):
         compile_blocks: Compile the blocks (needs a C++ compiler on the CPU).
         checkpoint_blocks: Keep only what goes into each block and compute the rest again for the gradient: less memory
             for about a third more time.
-        window_seconds: See `avgen.model.config.ModelConfig`; None: as the weights of ``init_from`` have it.
         backend: Attention backend.
+        context_parallel: Processes that share the tokens of the same clips; it divides their number.
         seed: Seed of noise, noise levels, tasks and dropouts.
     """
 
@@ -69,8 +74,8 @@ class JointTraining(LightningModule):
         decay_steps: int = 0,
         compile_blocks: bool = False,
         checkpoint_blocks: bool = False,
-        window_seconds: float | None = None,
         backend: Backend = "auto",
+        context_parallel: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -83,22 +88,45 @@ class JointTraining(LightningModule):
         else:
             path = init_from if Path(init_from).is_file() else find_weights(init_from) / MODEL_FILE
             self.network = Network.from_file(path, backend=backend)
+            self.network = self.network.with_config(config) if config else self.network
         if audio_codebooks:
             self.network = self.network.with_codes("audio", audio_codebooks, audio_codebook_size)
         model = self.network.model
-        if window_seconds is not None:
-            model.config = replace(model.config, window_seconds=window_seconds)
         model.checkpoint_blocks = checkpoint_blocks
         self.streams = tuple(streams)
         self.objective = objective or JointObjective()
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.warmup_steps, self.decay_steps = warmup_steps, decay_steps
+        self.context_parallel = context_parallel
+        self.context: ContextParallel | None = None
         self.seed = seed
+        self._spoiled = False
         self.bad_steps = self.bad_steps_in_a_row = 0
         self._sums: dict[str, Tensor] = {}
         if compile_blocks:
             for block in model.blocks:
                 block.compile()
+
+    def setup(self, stage: str) -> None:
+        """Find the processes that share clips.
+
+        Raises:
+            ValueError: ``context_parallel`` does not divide the number of processes.
+        """
+        strategy = self.trainer.strategy
+        check_size(self.context_parallel, self.trainer.world_size)
+        if self.context_parallel > 1 and self.context is None:
+            self.context = ContextParallel.of_world(
+                self.context_parallel, strategy.root_device.type
+            )
+        if isinstance(strategy, DDPStrategy):
+            # Where a task gives a whole stream, what predicts it is unused; all processes have the same task.
+            strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+
+    def configure_model(self) -> None:
+        """Spread the weights over the processes where the strategy is one of them."""
+        if self.device_mesh is not None:
+            shard(self, self.network.model.blocks, self.trainer.strategy)
 
     def on_fit_start(self) -> None:
         """Bind the network to the codecs whose latents it reads, and refuse the text features of another encoder."""
@@ -140,26 +168,40 @@ class JointTraining(LightningModule):
 
     def loss(self, batch: AVBatch | PackedBatch) -> LossRecord:
         """Losses of a batch, with the random numbers of its step."""
-        generator = torch.Generator().manual_seed(
-            mix(self.seed, batch.step, self.global_rank) % 2**63
-        )
+        generator = torch.Generator().manual_seed(mix(self.seed, batch.step, 0) % 2**63)
         layouts = [self.layout(part) for part in batch.parts]
+        model = self.network.model
         return self.objective(
-            self.network.model, self.network.text_encoder, layouts, batch, generator
+            model if self.context is None else partial(model, context=self.context),
+            self.network.text_encoder,
+            layouts,
+            batch,
+            generator,
         )
 
-    def training_step(self, batch: AVBatch | PackedBatch, batch_idx: int) -> Tensor | None:
-        """One step; a loss that is not finite is skipped and counted.
+    def training_step(self, batch: AVBatch | PackedBatch, batch_idx: int) -> Tensor:
+        """One step; where the loss of any process is not finite, all skip the step, and it is counted.
 
         Raises:
             RuntimeError: Ten losses in a row were not finite.
         """
         record = self.loss(batch)
-        if not bool(torch.isfinite(record.total)):
-            return self._skip()
-        self.bad_steps_in_a_row = 0
-        self._log(record, len(batch))
+        total, *streams = self._over_processes(
+            torch.stack([record.total, *record.streams.values()]).detach(), "mean"
+        )
+        if bool(torch.isfinite(total)):
+            self.bad_steps_in_a_row = 0
+            self._log(total, dict(zip(record.streams, streams, strict=True)), len(batch))
+            self._count(record.sums)
+        else:
+            self._skip()
         return record.total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Drop the gradients of a step that is skipped."""
+        if self._spoiled:
+            optimizer.zero_grad(set_to_none=True)
+            self._spoiled = False
 
     def validation_step(self, batch: AVBatch, batch_idx: int) -> None:
         """Losses on held-out examples, with fixed random numbers."""
@@ -187,7 +229,11 @@ class JointTraining(LightningModule):
         """Latents to the device; captions stay."""
         return batch.to(device, non_blocking=True)
 
+    def _over_processes(self, values: Tensor, operation: str) -> Tensor:
+        return self.trainer.strategy.reduce(values, reduce_op=operation)  # type: ignore[return-value]
+
     def _skip(self) -> None:
+        self._spoiled = True
         self.bad_steps += 1
         self.bad_steps_in_a_row += 1
         self.log("train/bad_steps", float(self.bad_steps), prog_bar=True)
@@ -197,11 +243,13 @@ class JointTraining(LightningModule):
                 "last checkpoint with a lower learning_rate or a lower gradient_clip_val, and check the data"
             )
 
-    def _log(self, record: LossRecord, batch_size: int) -> None:
-        self.log("train/loss", record.total, prog_bar=True, batch_size=batch_size)
-        for name, value in record.streams.items():
+    def _log(self, total: Tensor, streams: Mapping[str, Tensor], batch_size: int) -> None:
+        self.log("train/loss", total, prog_bar=True, batch_size=batch_size)
+        for name, value in streams.items():
             self.log(f"train/loss_{name}", value, prog_bar=True, batch_size=batch_size)
-        for name, sums in record.sums.items():
+
+    def _count(self, by_sigma: Mapping[str, Tensor]) -> None:
+        for name, sums in by_sigma.items():
             self._sums[name] = self._sums.get(name, torch.zeros_like(sums)) + sums
         interval: int = getattr(self.trainer, "log_every_n_steps", 0)
         if interval and (self.global_step + 1) % interval == 0:
@@ -209,7 +257,7 @@ class JointTraining(LightningModule):
 
     def _log_bins(self) -> None:
         for name, sums in self._sums.items():
-            for i, (total, count) in enumerate(sums.tolist()):
+            for i, (total, count) in enumerate(self._over_processes(sums, "sum").tolist()):
                 if count:
                     low, high = i / NUM_SIGMA_BINS, (i + 1) / NUM_SIGMA_BINS
                     self.log(f"sigma/{name}_{low:.2f}-{high:.2f}", total / count)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from avgen.ops.precision import computes_bfloat16
+from avgen.ops.sharded import gathered, local, scattered
 
 
 def orthogonalised(
@@ -35,6 +36,9 @@ def orthogonalised(
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update of every weight matrix is orthogonalised; AdamW for the rest.
+
+    Weights may be spread over processes as DTensors. Then the directions of matrices are gathered, and every process
+    orthogonalises the whole and keeps its share.
 
     Args:
         matrices: Weights of two or more dimensions, read as ``(outputs, inputs * taps)``.
@@ -69,13 +73,17 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            for weight in group["params"]:
+                # Also without a gradient, so that a checkpoint holds the same whatever was trained.
+                if not self.state[weight]:
+                    self.state[weight] = _initial_state(weight, group)
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if group["matrix"]:
                 for alike in _by_shape(weights):
                     self._update_matrices(alike, group)
             else:
                 for weight in weights:
-                    self._update_other(weight, weight.grad, self.state[weight], group)
+                    self._update_other(weight, self.state[weight], group)
         return loss
 
     def _update_matrices(self, weights: Sequence[Tensor], group: dict[str, Any]) -> None:
@@ -83,30 +91,33 @@ class Muon(torch.optim.Optimizer):
         directions = torch.stack([self._direction(weight, group) for weight in weights])
         rms_of_adamw = 0.2 * max(directions.shape[1:]) ** 0.5
         for weight, update in zip(weights, orthogonalised(directions), strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"])
-            weight.add_(update.view_as(weight), alpha=-group["lr"] * rms_of_adamw)
+            part = local(weight).mul_(1 - group["lr"] * group["weight_decay"])
+            step = scattered(update.view(weight.shape), weight)
+            part.add_(step, alpha=-group["lr"] * rms_of_adamw)
 
     def _direction(self, weight: Tensor, group: dict[str, Any]) -> Tensor:
-        """Nesterov momentum as a matrix."""
-        gradient, state = weight.grad, self.state[weight]
-        assert gradient is not None
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        velocity: Tensor = state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        return gradient.lerp(velocity, group["momentum"]).flatten(1)
+        """Nesterov momentum as a whole matrix."""
+        assert weight.grad is not None
+        gradient, velocity = local(weight.grad), local(self.state[weight]["momentum"])
+        velocity.lerp_(gradient, 1 - group["momentum"])
+        return gathered(gradient.lerp(velocity, group["momentum"]), weight).flatten(1)
 
-    def _update_other(
-        self, weight: Tensor, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]
-    ) -> None:
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(gradient), square=torch.zeros_like(gradient))
+    def _update_other(self, weight: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        assert weight.grad is not None
+        gradient, mean, square = map(local, (weight.grad, state["mean"], state["square"]))
         state["step"] += 1
         first, second = group["betas"]
-        state["mean"].lerp_(gradient, 1 - first)
-        state["square"].lerp_(gradient.square(), 1 - second)
-        mean = state["mean"] / (1 - first ** state["step"])
-        square = state["square"] / (1 - second ** state["step"])
-        weight.addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"])
+        mean.lerp_(gradient, 1 - first)
+        square.lerp_(gradient.square(), 1 - second)
+        mean = mean / (1 - first ** state["step"])
+        square = square / (1 - second ** state["step"])
+        local(weight).addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"])
+
+
+def _initial_state(weight: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+    if group["matrix"]:
+        return {"momentum": torch.zeros_like(weight)}
+    return {"step": 0, "mean": torch.zeros_like(weight), "square": torch.zeros_like(weight)}
 
 
 def _by_shape(weights: Iterable[Tensor]) -> Iterable[list[Tensor]]:

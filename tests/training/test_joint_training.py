@@ -227,9 +227,14 @@ def test_a_window_is_a_setting_of_training_and_stays_in_its_weights(tmp_path):
     path = str(tmp_path / "n.safetensors")
     Network(CONFIG, {"num_heads": 2}).save(path)
     assert JointTraining(init_from=path).network.config.window_seconds is None
-    JointTraining(init_from=path, window_seconds=0.5).network.save(path)
+    JointTraining(init_from=path, config={"window_seconds": 0.5}).network.save(path)
     assert JointTraining(init_from=path).network.config.window_seconds == 0.5
-    assert JointTraining(window_seconds=2.0).network.config.window_seconds == 2.0
+    module = JointTraining(config={"window_seconds": 2.0})
+    assert module.network.config.window_seconds == 2.0
+    with pytest.raises(ValueError, match="do not fit a network with"):
+        JointTraining(init_from=path, config={"depth": 2})
+    with pytest.raises(ValueError, match="has no 'windows'; its fields are streams, depth"):
+        JointTraining(config={"windows": 2.0})
 
 
 @pytest.mark.usefixtures("quiet")
