@@ -88,8 +88,13 @@ def bench(setup: Setup, media: Media | None = None) -> Result:
     }
     measurements = setup.measure(
         [
-            *_comparisons("video", video, media, setup, "frames/s", media.frames),
-            *_comparisons("sound", audio, media, setup, "x real time", media.seconds),
+            comparison
+            for added, way in setup.ways().items()
+            for what, builders, unit, work in (
+                ("video", video, "frames/s", media.frames),
+                ("sound", audio, "x real time", media.seconds),
+            )
+            for comparison in _comparisons(what, added, builders, media, way, unit, work)
         ]
     )
     settings = {
@@ -104,6 +109,7 @@ def bench(setup: Setup, media: Media | None = None) -> Result:
 
 def _comparisons(
     what: str,
+    added: str,
     builders: Mapping[str, Callable[[Media], Codec]],
     media: Media,
     setup: Setup,
@@ -112,7 +118,7 @@ def _comparisons(
 ) -> list[Comparison]:
     return [
         Comparison(
-            f"{what} {half}",
+            f"{what} {half}{added}",
             {
                 name: partial(_prepare, build, half, media, setup)
                 for name, build in builders.items()

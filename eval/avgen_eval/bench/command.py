@@ -12,7 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from avgen_eval import bench
-from avgen_eval.bench import attention, codec, generation, sampler, training_step
+from avgen_eval.bench import (
+    attention,
+    clip_length,
+    codec,
+    generation,
+    packing,
+    presets,
+    sampler,
+    training_step,
+)
 from avgen_eval.bench.setup import Result, Setup, default_dtype
 from avgen_eval.bench.timing import Measurement, Quartiles
 from avgen_eval.results import provenance, write_json
@@ -21,6 +30,9 @@ BENCHES: dict[str, Callable[[Setup], Result]] = {
     "training_step": training_step.bench,
     "codec": codec.bench,
     "attention": attention.bench,
+    "packing": packing.bench,
+    "clip_length": clip_length.bench,
+    "presets": presets.bench,
     "sampler": sampler.bench,
     "generation": generation.bench,
 }
@@ -39,6 +51,8 @@ def main(argv: list[str]) -> int:
         batch=options.batch,
         weights=options.weights,
         compiled=options.compile,
+        budget=options.budget,
+        peak_tflops=options.peak_tflops,
         dtype=options.dtype or default_dtype(options.device),
     )
     console = Console()
@@ -70,21 +84,25 @@ def known(names: Sequence[str]) -> list[str]:
 def table_of(name: str, result: Result) -> Table:
     """Cases below the title of their comparison, and below the table why some have no figures.
 
-    The last but one column is how many times as long as the first case of the comparison a case takes.
+    The column before that of the parameters is how many times as long as the first case of the comparison a case takes.
     """
     settings = ", ".join(f"{key} {value}" for key, value in result.settings.items())
     table = Table(title=Text(f"{name} ({settings})"), title_justify="left", box=SIMPLE_HEAD)
     table.add_column("case", no_wrap=True)
     counted = any(m.parameters is not None for m in result.measurements)
+    figures = list(dict.fromkeys(name for m in result.measurements for name in m.figures))
     heads = ("median", "quartiles", "times as long", *(("parameters",) if counted else ()))
-    for head in heads:
+    for head in (*heads, *figures):
         table.add_column(head, justify="right", overflow="fold")
     for title, rows in groupby(result.measurements, key=lambda row: row.comparison):
         cases = list(rows)
         unit = "" if cases[0].unit == "s" else f", {cases[0].unit}"
         table.add_row(Text(f"{title}{unit}", style="bold"))
         for row in cases:
-            table.add_row(Text(f"  {row.case}"), *_cells(row)[: len(heads)])
+            cells = [*_cells(row), *[Text()] * len(heads)][: len(heads)]
+            found = (row.figures.get(name) for name in figures)
+            cells += [Text("" if value is None else _number(value)) for value in found]
+            table.add_row(Text(f"  {row.case}"), *cells)
     reasons = [f"{m.case}, {m.comparison}: {m.reason}" for m in result.measurements if m.reason]
     table.caption, table.caption_justify = Text("\n".join(reasons), style="yellow"), "left"
     return table
@@ -119,7 +137,9 @@ def _parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=10, help="turns of each case after its warm-up (%(default)s)"
     )
     parser.add_argument(
-        "--preset", default="tiny", help="network of training_step and attention (%(default)s)"
+        "--preset",
+        default="tiny",
+        help="network of training_step, attention, packing and clip_length (%(default)s)",
     )
     parser.add_argument(
         "--batch", type=int, default=16, help="clips per training step (%(default)s)"
@@ -131,7 +151,18 @@ def _parser() -> argparse.ArgumentParser:
         "--compile",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="compile networks, ours and the peers' alike",
+        help="compile networks, ours and the peers' alike; training_step and codec time both ways",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=120.0,
+        help="seconds for all turns of a row of attention and clip_length (%(default)s)",
+    )
+    parser.add_argument(
+        "--peak-tflops",
+        type=float,
+        help="dense bfloat16 peak of the device, for the MFU of presets",
     )
     parser.add_argument(
         "--dtype",

@@ -1,15 +1,16 @@
 """What the benches have in common: the setup they run in and the form of their results."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from avgen.checkpoint import find_weights
 from avgen.cli.doctor import installed
 from avgen.model.config import preset
+from avgen.model.layout import Layout
 from avgen.ops.precision import computes_bfloat16
 from avgen_eval.bench.timing import Comparison, Measurement, clock_of, compare, reason_of
 
@@ -27,6 +28,8 @@ class Setup:
         batch: Clips per training step.
         weights: Weights for the sampler and for generation.
         compiled: Whether networks are compiled, ours and the peers' alike.
+        budget: Seconds that all turns of a row of growing length may take; longer ones are left out.
+        peak_tflops: Dense bfloat16 peak of the device in TFLOP/s, for the share of it that is used; None: unknown.
         dtype: ``bfloat16`` or ``float32``: of attention, and of the autocast of training step and sampler.
 
     Raises:
@@ -39,6 +42,8 @@ class Setup:
     batch: int = 16
     weights: str = "tiny"
     compiled: bool = False
+    budget: float = 120.0
+    peak_tflops: float | None = None
     dtype: str = "bfloat16"
 
     def __post_init__(self) -> None:
@@ -46,6 +51,10 @@ class Setup:
             raise ValueError(f"repeats {self.repeats}: quartiles need at least 2")
         if self.batch < 1:
             raise ValueError(f"batch {self.batch}: a training step needs at least 1 clip")
+        if not self.budget > 0:
+            raise ValueError(f"budget {self.budget}: a row needs more than 0 seconds")
+        if self.peak_tflops is not None and not self.peak_tflops > 0:
+            raise ValueError(f"peak_tflops {self.peak_tflops}: a device does more than 0 TFLOP/s")
         _check_device(self.device)
         preset(self.preset)
         find_weights(self.weights)
@@ -60,6 +69,13 @@ class Setup:
         if self.compiled:
             for module in modules:
                 module.compile()
+
+    def ways(self) -> dict[str, "Setup"]:
+        """Not compiled, and besides compiled where this setup asks for it, by what titles add."""
+        ways: dict[str, Setup] = {"": replace(self, compiled=False)}
+        if self.compiled:
+            ways[", compiled"] = self
+        return ways
 
     def precision(self) -> torch.autocast:
         """Autocast to bfloat16, or none for float32."""
@@ -111,6 +127,15 @@ class Result:
 def count_parameters(modules: Iterable[nn.Module]) -> int:
     """Parameters of all modules together."""
     return sum(p.numel() for module in modules for p in module.parameters())
+
+
+def random_tokens(layout: Layout, rows: int, setup: Setup) -> dict[str, Tensor]:
+    """Random latents of every stream, ``(rows, N, A)``."""
+    values = {name: s.channels * s.patch**2 for name, s in layout.config.streams.items()}
+    return {
+        name: torch.randn(rows, len(grid), values[name], device=setup.device)
+        for name, grid in layout.grids.items()
+    }
 
 
 def default_dtype(device: str) -> str:

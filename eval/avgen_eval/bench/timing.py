@@ -32,10 +32,11 @@ class Quartiles(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is timed, and how many parameters it runs through (None where it has none)."""
+    """What is timed, how many parameters it runs through (None where it has none), and other figures by name."""
 
     run: Callable[[], object]
     parameters: int | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Measurement:
         parameters: Of what was run.
         ratio: To the first case of the comparison.
         reason: Why the case did not run.
+        figures: Other figures by name.
     """
 
     comparison: str
@@ -91,6 +93,7 @@ class Measurement:
     parameters: int | None = None
     ratio: Ratio | None = None
     reason: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def quartiles(self) -> Quartiles | None:
@@ -109,6 +112,7 @@ class Measurement:
         row["seconds"] = [short(second) for second in self.seconds]
         if self.parameters is not None:
             row["parameters"] = self.parameters
+        row |= {name: short(value) for name, value in self.figures.items()}
         return row if self.ratio is None else row | {"ratio": self.ratio.to_dict()}
 
 
@@ -143,6 +147,7 @@ def compare(
             entrant.parameters,
             None if entrant is reference else _ratio(entrant, reference, first),
             entrant.reason,
+            entrant.figures,
         )
         for name, entrant in entrants.items()
     ]
@@ -183,6 +188,7 @@ class _Entrant:
     runs: int = 1
     seconds: list[float] = field(default_factory=list)
     reason: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def attempt(self, action: Callable[[], None]) -> None:
         if self.reason is not None:
@@ -196,6 +202,7 @@ class _Entrant:
     def warm_up(self) -> None:
         prepared = self.prepare()
         self.run, self.parameters = prepared.run, prepared.parameters
+        self.figures = prepared.figures
         fastest = min(self._time() for _ in range(WARM_UP))
         self.runs = MOST_RUNS if fastest <= 0 else min(MOST_RUNS, math.ceil(SHORTEST / fastest))
 

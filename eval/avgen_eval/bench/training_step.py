@@ -14,7 +14,7 @@ from avgen.model.config import ModelConfig, preset
 from avgen.model.dual_stream import DualStreamTransformer
 from avgen.model.layout import Layout
 from avgen.text.base import TextTokens
-from avgen_eval.bench.setup import Result, Setup, count_parameters
+from avgen_eval.bench.setup import Result, Setup, count_parameters, random_tokens
 from avgen_eval.bench.timing import Comparison, Measurement, Prepared
 
 TEXT_TOKENS = 96
@@ -27,20 +27,23 @@ Predict = Callable[[Tensor], list[Tensor]]
 
 def bench(setup: Setup) -> Result:
     """Seconds per training step."""
-    measurements = setup.measure([comparison(preset(setup.preset), setup)])
+    config = preset(setup.preset)
+    measurements = setup.measure(
+        [comparison(config, way, added) for added, way in setup.ways().items()]
+    )
     settings = {
         "preset": setup.preset,
         "batch": setup.batch,
         "repeats": setup.repeats,
         "threads": torch.get_num_threads(),
     }
-    return Result(measurements, settings, headline(*measurements))
+    return Result(measurements, settings, headline(*measurements[-2:]))
 
 
-def comparison(config: ModelConfig, setup: Setup) -> Comparison:
-    """The two steps for a network of a shape."""
-    cases = {OURS: lambda: _ours(config, setup), PEER: lambda: _peer(config, setup)}
-    return Comparison("training step", cases)
+def comparison(config: ModelConfig, setup: Setup, added: str = "") -> Comparison:
+    """The two steps for a network of a shape, and what its title adds."""
+    cases = {OURS: lambda: ours(config, setup), PEER: lambda: _peer(config, setup)}
+    return Comparison(f"training step{added}", cases)
 
 
 def headline(ours: Measurement, peer: Measurement) -> dict[str, Any]:
@@ -54,7 +57,8 @@ def headline(ours: Measurement, peer: Measurement) -> dict[str, Any]:
     }
 
 
-def _ours(config: ModelConfig, setup: Setup) -> Prepared:
+def ours(config: ModelConfig, setup: Setup) -> Prepared:
+    """The project's step."""
     model = DualStreamTransformer(config).to(setup.device)
     setup.compile(model.blocks)
     layout = _layout(config)
@@ -62,7 +66,7 @@ def _ours(config: ModelConfig, setup: Setup) -> Prepared:
     interval = torch.tensor([0.0, DURATION], device=setup.device).expand(*states.shape[:2], 2)
     mask = torch.ones(states.shape[:2], dtype=torch.bool, device=setup.device)
     text = TextTokens(states, interval, mask)
-    tokens = _tokens(config, layout, setup)
+    tokens = random_tokens(layout, setup.batch, setup)
 
     def predict(sigma: Tensor) -> list[Tensor]:
         inputs = {name: layout.input(name, x, sigma) for name, x in tokens.items()}
@@ -92,7 +96,7 @@ def _peer(config: ModelConfig, setup: Setup) -> Prepared:
     )
     model.to(setup.device)
     setup.compile(model.transformer_blocks)
-    tokens = _tokens(config, _layout(config), setup)
+    tokens = random_tokens(_layout(config), setup.batch, setup)
     text = torch.randn(setup.batch, TEXT_TOKENS, config.text_width, device=setup.device)
     steps, height, width = SHAPES["video"]
 
@@ -120,14 +124,6 @@ def _layout(config: ModelConfig) -> Layout:
     return Layout.of_shapes(
         config, SHAPES, fps=FPS, time_stride=TIME_STRIDE, audio_rate=AUDIO_RATE, duration=DURATION
     )
-
-
-def _tokens(config: ModelConfig, layout: Layout, setup: Setup) -> dict[str, Tensor]:
-    values = {name: s.channels * s.patch**2 for name, s in config.streams.items()}
-    return {
-        name: torch.randn(setup.batch, len(grid), values[name], device=setup.device)
-        for name, grid in layout.grids.items()
-    }
 
 
 def _training_step(
