@@ -36,15 +36,10 @@ class Made:
     def of(self, world: str | None) -> "Made":
         """Those of one world; all for None."""
         kept = [i for i, case in enumerate(self.cases) if world in (None, case.world)]
-        parts = (self.cases, self.clips, self.records)
         return Made(
-            **dict(
-                zip(
-                    ("cases", "clips", "records"),
-                    ([p[i] for i in kept] for p in parts),
-                    strict=True,
-                )
-            )
+            cases=[self.cases[i] for i in kept],
+            clips=[self.clips[i] for i in kept],
+            records=[self.records[i] for i in kept],
         )
 
 

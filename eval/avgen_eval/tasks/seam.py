@@ -105,9 +105,10 @@ def _picture_statistics(clip: Clip) -> np.ndarray:
 
 
 def _difference(values: np.ndarray) -> np.ndarray:
-    """Mean of the later half of the rows less that of the earlier one."""
+    """Mean of the later half of the rows less that of the earlier one, with its sign and without."""
     half = len(values) // 2
-    return values[half:].mean(axis=0) - values[:half].mean(axis=0)
+    change = values[half:].mean(axis=0) - values[:half].mean(axis=0)
+    return np.concatenate([change, np.abs(change)])
 
 
 def _click(clip: Clip) -> float:
