@@ -88,7 +88,7 @@ def classifier_accuracy(
     model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=1000))
     folds = GroupKFold(min(FOLDS, len(numbers)), shuffle=True, random_state=0)
     told = cross_val_predict(model, rows, labels, groups=group, cv=folds)
-    right = (told == labels).astype(float).tolist()
+    right = np.equal(np.asarray(told), labels).astype(float).tolist()
     interval = clustered_interval(right, group.tolist(), np.random.default_rng(0))
     assert interval is not None
     return Figure(value=interval.value, low=interval.low, high=interval.high, num_clips=len(right))
