@@ -128,7 +128,7 @@ def _rollouts(bench: Any, count: int) -> dict[str, dict[str, Any]]:
                 if bench.pipeline is None
                 else roll_out(bench.pipeline, batch, steps=bench.steps)
             )
-        records = [case.measure(c, ROLLOUT) for case, c in zip(every, clips, strict=True)]
+        records = [case.measure(c) for case, c in zip(every, clips, strict=True)]
         for record, clip in zip(records, clips, strict=True):
             bench.failures.offer(ROLLOUT, overall_score(record), record, clip, clip.caption)
         figures[world] = course_figures(clips, records)

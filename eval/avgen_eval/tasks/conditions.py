@@ -80,7 +80,7 @@ class Case:
             **given(condition.task, self.source(condition)),
         )
 
-    def measure(self, clip: Clip, note: str = "") -> ClipRecord:
+    def measure(self, clip: Clip, *notes: str) -> ClipRecord:
         """A clip against the true times of this case, by the world's detector."""
         caption = choose_caption(self.example.captions, self.seed)
         return measure_clip(
@@ -90,7 +90,7 @@ class Case:
             name=f"{self.world} {self.seed}",
             detector_name=self.world,
             requested=requested_moments(caption),
-            notes=(note,) if note else (),
+            notes=notes,
         )
 
 

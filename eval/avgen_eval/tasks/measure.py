@@ -79,7 +79,7 @@ class Bench:
 
     def _add(self, made: Made, condition: Condition, case: Case, clip: Clip) -> None:
         label = f"{condition.task}, {condition.name}"
-        record = case.measure(clip, label)
+        record = case.measure(clip)
         made.cases.append(case)
         made.clips.append(clip)
         made.records.append(record)
