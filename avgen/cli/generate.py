@@ -42,6 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--video", type=Path, help="video that gets a new sound")
     parser.add_argument("--audio", type=Path, help="sound that gets a picture")
     parser.add_argument("--prefix", type=Path, help="clip to continue; --duration includes it")
+    parser.add_argument("--infill", type=Path, help="clip of which the --span is made anew")
+    parser.add_argument(
+        "--span", type=float, nargs=2, metavar=("START", "END"), help="of --infill, in seconds"
+    )
     parser.add_argument("--weights", default="tiny", help="name, folder or hub id (%(default)s)")
     parser.add_argument("--steps", type=int, default=16, help="sampling steps (%(default)s)")
     parser.add_argument(
@@ -95,7 +99,7 @@ def main(argv: list[str]) -> int:
         parser.error("give a prompt, --event or --caption")
     given = {
         name: Clip.open(path)
-        for name in ("video", "audio", "prefix")
+        for name in ("video", "audio", "prefix", "infill")
         if (path := getattr(options, name))
     }
     image = None if options.image is None else read_image(options.image)
@@ -112,6 +116,7 @@ def main(argv: list[str]) -> int:
             duration=duration,
             image=image,
             **given,
+            span=options.span and tuple(options.span),
             seed=options.seed,
             steps=options.steps,
             solver=options.solver,

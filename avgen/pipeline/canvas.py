@@ -3,6 +3,7 @@
 Shapes: F frames, S waveform samples, A audio channels.
 """
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -36,37 +37,69 @@ def lay_out(
     request: Request, num_frames: int, *, sample_rate: int, channels: int, num_samples: int
 ) -> Canvas:
     """Bring the given media of a request to the clip's rates, size and length."""
-    source = request.video or request.prefix
+    source = request.video or request.prefix or request.infill
     frames = None
     if request.image is not None:
         frames = _fit_frames(request.image[None], Fraction(1), request, num_frames)
     elif source is not None and source.frames is not None:
         frames = _fit_frames(source.frames, source.fps, request, num_frames)
-    sound = request.audio or request.prefix
+    sound = request.audio or request.prefix or request.infill
     waveform = None
     if sound is not None and sound.waveform is not None:
         samples = fit_channels(resample(sound.waveform, sound.sample_rate, sample_rate), channels)
         waveform = np.zeros((channels, num_samples), np.float32)
         length = min(num_samples, samples.shape[1])
         waveform[:, :length] = samples[:, :length]
+    if request.span is not None:
+        assert frames is not None
+        assert waveform is not None
+        _blank(frames, waveform, request, sample_rate)
     return Canvas(frames, waveform)
 
 
-def put_back(clip: Clip, canvas: Canvas, given_frames: int, given_samples: int) -> Clip:
-    """The clip with its first ``given_frames`` and ``given_samples`` as they were given, cross-faded over 5 ms."""
+def put_back(
+    clip: Clip, canvas: Canvas, given_frames: np.ndarray, given_samples: np.ndarray
+) -> Clip:
+    """The clip with the given frames ``(F,)`` and samples ``(S,)``, both bool, as they were given.
+
+    The sound is cross-faded over the 5 ms of the given sound that touch what was made.
+    """
     frames, waveform = clip.frames, clip.waveform
-    if canvas.frames is not None and given_frames:
+    if canvas.frames is not None:
         assert frames is not None
-        frames = np.concatenate((canvas.frames[:given_frames], frames[given_frames:]))
-    if canvas.waveform is not None and given_samples:
+        frames = np.where(given_frames[:, None, None, None], canvas.frames, frames)
+    if canvas.waveform is not None:
         assert waveform is not None
-        weight = np.zeros(waveform.shape[1], np.float32)
-        fade = min(round(CROSSFADE * clip.sample_rate), given_samples)
-        weight[:given_samples] = 1.0
-        if given_samples < len(weight):
-            weight[given_samples - fade : given_samples] = np.linspace(1, 0, fade, dtype=np.float32)
+        weight = _faded(given_samples, round(CROSSFADE * clip.sample_rate))
         waveform = weight * canvas.waveform + (1 - weight) * waveform
     return clip.replace(frames=frames, waveform=waveform)
+
+
+def _faded(given: np.ndarray, fade: int) -> np.ndarray:
+    """1 where given, falling to 0 over ``fade`` samples towards each edge of what is given."""
+    weight = given.astype(np.float32)
+    for edge in np.flatnonzero(np.diff(given)) + 1:
+        if given[edge]:
+            piece = weight[edge : edge + fade]
+            piece[:] = np.minimum(piece, np.linspace(0, 1, len(piece), dtype=np.float32))
+        else:
+            piece = weight[max(0, edge - fade) : edge]
+            piece[:] = np.minimum(piece, np.linspace(1, 0, len(piece), dtype=np.float32))
+    return weight
+
+
+def _blank(frames: np.ndarray, waveform: np.ndarray, request: Request, sample_rate: int) -> None:
+    """Take out what a span showed, so that no codec sees it in the tokens around it.
+
+    The picture stands still on the frame that follows (at the end of the clip on the one before), and the sound is
+    silent.
+    """
+    assert request.span is not None
+    start, end = request.span
+    first = min(math.floor(start * request.fps + 1e-6), len(frames) - 1)
+    last = min(math.ceil(end * request.fps - 1e-6), len(frames))
+    frames[first:last] = frames[last] if last < len(frames) else frames[max(0, first - 1)]
+    waveform[:, round(start * sample_rate) : round(end * sample_rate)] = 0.0
 
 
 def pixels(frames: np.ndarray) -> Tensor:

@@ -21,7 +21,8 @@ from avgen.model.layout import Layout
 from avgen.ops.attention import Backend
 from avgen.ops.precision import computes_bfloat16
 from avgen.pipeline.canvas import Canvas, lay_out, pixels, put_back, to_frames
-from avgen.pipeline.request import Request, as_request
+from avgen.pipeline.request import DEFAULT_DURATION, Request, as_request
+from avgen.pipeline.rollout import roll_out
 from avgen.sampling.guidance import Guidance
 from avgen.sampling.sampler import Given, Sampler
 from avgen.sampling.solvers import SolverName
@@ -90,6 +91,8 @@ class AVPipeline(nn.Module):
         video: Clip | None = None,
         audio: Clip | None = None,
         prefix: Clip | None = None,
+        infill: Clip | None = None,
+        span: tuple[float, float] | None = None,
         seed: int = 0,
         steps: int = 16,
         guidance: Guidance | float | None = None,
@@ -106,6 +109,8 @@ class AVPipeline(nn.Module):
             video: Clip that gets a new sound.
             audio: Clip whose sound gets a picture.
             prefix: Clip that is continued; ``duration`` includes it.
+            infill: Clip of which one span is made anew.
+            span: Start and end of that span, in seconds.
             seed: Same seed, same clip, whatever else is in the batch.
             steps: Sampling steps.
             guidance: Guiders, or the text scale alone.
@@ -115,8 +120,8 @@ class AVPipeline(nn.Module):
         Raises:
             ValueError: A request that cannot be met, with what to change.
         """
-        media = {"image": image, "video": video, "audio": audio, "prefix": prefix}
-        request = as_request(prompt, events, duration=duration, seed=seed, **media)
+        media = {"image": image, "video": video, "audio": audio, "prefix": prefix, "infill": infill}
+        request = as_request(prompt, events, duration=duration, seed=seed, span=span, **media)
         return self.generate(
             [request], steps=steps, guidance=guidance, solver=solver, progress=progress
         )[0]
@@ -160,6 +165,35 @@ class AVPipeline(nn.Module):
                 clips.update(zip(chunk, made, strict=True))
         return [clips[i] for i in range(len(requests))]
 
+    def roll_out(
+        self,
+        requests: Sequence[Request],
+        *,
+        window: float = DEFAULT_DURATION,
+        history: float = 1.0,
+        **options: Any,
+    ) -> list[Clip]:
+        """Make clips longer than the model was trained on, each window continuing the one before.
+
+        See `avgen.pipeline.rollout.roll_out` for ``window`` and ``history``, in seconds.
+
+        Args:
+            requests: What to make, of any duration.
+            window: Length of a window, at most what the model was trained on.
+            history: How much of the window before each one is given.
+            options: As for `generate`; ``progress`` is called for each window.
+
+        Raises:
+            ValueError: A request that cannot be met, with what to change.
+        """
+        return roll_out(
+            lambda parts: self.generate(parts, **options),
+            requests,
+            window=window,
+            history=history,
+            time_stride=self.video_codec.time_stride,
+        )
+
     def _generate_batch(
         self,
         requests: list[Request],
@@ -191,7 +225,7 @@ class AVPipeline(nn.Module):
                 caption=caption,
                 request=request.to_dict() | {"steps": sampler.steps, "solver": sampler.solver},
             )
-            clips.append(put_back(clip, canvases[i], *self._given_lengths(layout, given)))
+            clips.append(put_back(clip, canvases[i], *self._given_masks(layout, given)))
         return clips
 
     def layout(self, request: Request) -> Layout:
@@ -260,17 +294,20 @@ class AVPipeline(nn.Module):
             )
         return given
 
-    def _given_lengths(self, layout: Layout, given: dict[str, Given]) -> tuple[int, int]:
-        """Frames and waveform samples from the start that given tokens cover."""
-        steps, samples = 0, 0
-        if "video" in given:
-            per_step = len(layout.grids["video"]) // layout.grids["video"].shape[0]
-            steps = int(given["video"].mask.sum()) // per_step
-        if "audio" in given:
-            samples = int(given["audio"].mask.sum()) * self.audio_codec.hop
-        return clock.frames_from_latent_steps(
-            steps, self.video_codec.time_stride
-        ) if steps else 0, samples
+    def _given_masks(
+        self, layout: Layout, given: dict[str, Given]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Frames and waveform samples that given tokens cover, bool."""
+        steps = layout.grids["video"].shape[0]
+        masks = {name: x.mask.cpu().numpy() for name, x in given.items()}
+        video = masks.get("video", np.zeros(len(layout.grids["video"]), bool))
+        audio = masks.get("audio", np.zeros(len(layout.grids["audio"]), bool))
+        frames_per_step = np.full(steps, self.video_codec.time_stride)
+        frames_per_step[0] = 1
+        return (
+            np.repeat(video.reshape(steps, -1)[:, 0], frames_per_step),
+            np.repeat(audio, self.audio_codec.hop),
+        )
 
     def _decode(
         self, layout: Layout, tokens: dict[str, Tensor], snap_audio: bool

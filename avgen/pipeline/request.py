@@ -12,6 +12,7 @@ from avgen.caption import Event, TimedCaption
 from avgen.clip import Clip
 
 DEFAULT_DURATION = 1.96
+GIVEN = ("image", "video", "audio", "prefix", "infill")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +23,13 @@ class Request:
         prompt: Description of the whole clip.
         events: What happens when.
         duration: Seconds; snapped to the nearest length that the video codec has (1 + 4k frames). None: that of the
-            given video or sound, else 1.96 s.
+            given clip, else 1.96 s.
         image: ``(H, W, 3)`` uint8 first frame.
         video: Clip whose picture is given; its sound is generated.
         audio: Clip whose sound is given; its picture is generated.
         prefix: Clip that is continued; ``duration`` includes it.
+        infill: Clip of which one span is made anew.
+        span: Start and end of that span, in seconds.
         height: Pixels.
         width: Pixels.
         fps: Frames per second.
@@ -43,18 +46,20 @@ class Request:
     video: Clip | None = None
     audio: Clip | None = None
     prefix: Clip | None = None
+    infill: Clip | None = None
+    span: tuple[float, float] | None = None
     height: int = 64
     width: int = 64
     fps: Fraction = Fraction(25)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        named = ("image", "video", "audio", "prefix")
-        given = [name for name in named if getattr(self, name) is not None]
+        given = [name for name in GIVEN if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(
-                f"{' and '.join(given)} are given together; give at most one of {', '.join(named)}"
+                f"{' and '.join(given)} are given together; give at most one of {', '.join(GIVEN)}"
             )
+        self._check_span()
         if self.video is not None and self.video.frames is None:
             raise ValueError(
                 "the given video has no picture; give it as `audio` to generate a picture for its sound"
@@ -78,6 +83,28 @@ class Request:
                 f"duration {self.duration} s includes the prefix of {self.prefix.duration:g} s; ask for a longer clip"
             )
 
+    def _check_span(self) -> None:
+        if self.infill is None and self.span is None:
+            return
+        if self.infill is None or self.span is None:
+            raise ValueError(
+                f"infill is {self.infill} and span {self.span}; give the clip and the span to make anew"
+            )
+        if self.infill.frames is None or self.infill.waveform is None:
+            raise ValueError(
+                "the clip to fill needs picture and sound; a silent video can be given as `video`"
+            )
+        length = self.infill.duration
+        if not 0 <= self.span[0] < self.span[1] <= length + 1e-6:
+            raise ValueError(
+                f"span {self.span[0]} to {self.span[1]} s must lie in the clip: 0 <= start < end <= {length:g}"
+            )
+        if self.duration is not None and self.duration > length + float(1 / self.fps):
+            raise ValueError(
+                f"duration {self.duration} s is longer than the clip to fill, {length:g} s; "
+                "leave it out, or give the clip as `prefix` to make it longer"
+            )
+
     @classmethod
     def from_caption(cls, caption: TimedCaption, **fields: Any) -> "Request":
         """A request for what a caption describes, as long as it says."""
@@ -87,7 +114,7 @@ class Request:
 
     def num_frames(self, time_stride: int) -> int:
         """Frames of the clip that will be made."""
-        given = self.video or self.audio
+        given = self.video or self.audio or self.infill
         default = given.duration if given else DEFAULT_DURATION
         if self.prefix is not None:
             default = self.prefix.duration + DEFAULT_DURATION / 2
@@ -120,16 +147,15 @@ class Request:
             return tasks.audio_to_video()
         if self.prefix is not None:
             return tasks.extend(self.prefix.duration)
+        if self.span is not None:
+            return tasks.infill(*self.span)
         return tasks.text_to_audio_video()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form without the media, kept with the clip."""
-        given = [
-            name
-            for name in ("image", "video", "audio", "prefix")
-            if getattr(self, name) is not None
-        ]
-        return {
+        given = [name for name in GIVEN if getattr(self, name) is not None]
+        span = {} if self.span is None else {"span": list(self.span)}
+        return span | {
             "prompt": self.prompt,
             "duration": self.duration,
             "given": given[0] if given else None,

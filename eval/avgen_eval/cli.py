@@ -7,6 +7,8 @@ USAGE = """usage: avgen eval CLIPS... [options]    (the same as avgen eval run C
        avgen eval run | extract | score | compare | report | ls | validate
        avgen eval worlds [--weights NAME] [--world NAME]... [--reference] [options]
        avgen eval codecs [--weights NAME] [--world NAME]... [options]
+       avgen eval tasks [--task NAME]... [--weights NAME] [--world NAME]... [--reference] [options]
+       avgen eval honesty [--check NAME]... [--weights NAME] [--world NAME]... [--reference] [options]
        avgen eval selftest [--count N] [--json FILE]
        avgen eval ablations run | write | codecs
 
@@ -25,6 +27,14 @@ def main(argv: list[str]) -> int:
         from avgen_eval.cli_suites import run
 
         return run(verb, rest)
+    if verb == "tasks":
+        from avgen_eval.tasks.command import main as run_tasks
+
+        return run_tasks(rest)
+    if verb == "honesty":
+        from avgen_eval.honesty.command import main as run_honesty
+
+        return run_honesty(rest)
     if verb == "selftest":
         from avgen_eval.selftest.command import main as run_selftest
 

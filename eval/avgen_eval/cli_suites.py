@@ -1,7 +1,7 @@
 """``avgen eval worlds`` and ``avgen eval codecs``: suites over held-out seeds."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ def run(verb: str, argv: Sequence[str]) -> int:
 
 def _worlds(argv: Sequence[str]) -> int:
     options = _worlds_parser().parse_args(argv)
-    console, suite = Console(), _suite(options)
+    console, suite = Console(), suite_of(options)
     sources, makers = _makers(options, console)
 
     from avgen_eval.suites import run_suite, suite_figures
@@ -38,7 +38,7 @@ def _worlds(argv: Sequence[str]) -> int:
                 step=lambda count, bar=progress, job=task: bar.advance(job, count),
             )
         figures = suite_figures(result)
-        _print_figures(console, source, figures)
+        print_figures(console, source, figures)
         if result.seconds_per_clip is not None:
             console.print(
                 f"{result.seconds_per_clip:.2f} s per clip in batches of {suite.batch_size}"
@@ -53,13 +53,13 @@ def _worlds(argv: Sequence[str]) -> int:
             _suite_report(name, source, result, figures)
             console.print(f"report: {escape(str(name))}")
     settings = {"weights": str(options.weights), "steps": options.steps, "untimed": options.untimed}
-    _write_suite(options, suite, settings, results, console)
+    write_suite(options, suite, settings, results, console)
     return 0
 
 
 def _worlds_parser() -> argparse.ArgumentParser:
     about = "Generate clips from held-out captions of the worlds and measure them."
-    parser = _suite_parser("worlds", about)
+    parser = suite_parser("worlds", about)
     add = parser.add_argument
     add("--untimed", action="store_true", help="control: leave the times out of the request")
     add("--reference", action="store_true", help="controls: the renders, and what codecs leave")
@@ -83,7 +83,7 @@ def _makers(
 
 
 def _codecs(argv: Sequence[str]) -> int:
-    parser = _suite_parser("codecs", "Measure what the codecs keep of held-out renders.", count=64)
+    parser = suite_parser("codecs", "Measure what the codecs keep of held-out renders.", count=64)
     options = parser.parse_args(argv)
 
     from avgen_eval.roundtrip import load_codecs
@@ -91,23 +91,22 @@ def _codecs(argv: Sequence[str]) -> int:
     from avgen_eval.tables import progress_bar
 
     console = Console()
-    suite, codecs = _suite(options), load_codecs(options.weights)
+    suite, codecs = suite_of(options), load_codecs(options.weights)
     with progress_bar(console) as progress:
         task = progress.add_task("codecs", total=suite.count * len(suite.worlds))
         figures = run_codecs(suite, codecs, step=lambda count: progress.advance(task, count))
-    _print_figures(console, "codecs", figures)
+    print_figures(console, "codecs", figures)
     settings = {
         "weights": str(options.weights),
         "video_codec": codecs.video.identity,
         "audio_codec": codecs.audio.identity,
     }
-    _write_suite(
-        options, suite, settings, {"codecs": {"worlds": _figures_content(figures)}}, console
-    )
+    write_suite(options, suite, settings, {"codecs": {"worlds": figures_content(figures)}}, console)
     return 0
 
 
-def _suite_parser(name: str, about: str, count: int = 256) -> argparse.ArgumentParser:
+def suite_parser(name: str, about: str, count: int = 256) -> argparse.ArgumentParser:
+    """Options of every suite over held-out seeds."""
     parser = argparse.ArgumentParser(prog=f"avgen eval {name}", description=about)
     add = parser.add_argument
     add("--weights", default="tiny", help="shipped name, folder or hub id (default: tiny)")
@@ -119,7 +118,8 @@ def _suite_parser(name: str, about: str, count: int = 256) -> argparse.ArgumentP
     return parser
 
 
-def _suite(options: argparse.Namespace) -> Any:
+def suite_of(options: argparse.Namespace) -> Any:
+    """The suite that the options ask for."""
     from avgen_eval.suites import Suite
 
     return Suite(
@@ -141,11 +141,17 @@ def _codecs_if_any(weights: str, console: Console) -> Any:
         return None
 
 
-def _print_figures(console: Console, source: str, figures: dict[str, dict[str, Any]]) -> None:
+def print_figures(
+    console: Console,
+    source: str,
+    figures: dict[str, dict[str, Any]],
+    names: Mapping[str, str] | None = None,
+) -> None:
+    """A table for each world; ``names`` as for `avgen_eval.tables.figure_table`."""
     from avgen_eval.tables import figure_table
 
     for world, values in figures.items():
-        console.print(figure_table(f"{source}: {world}", values))
+        console.print(figure_table(f"{source}: {world}", values, names))
 
 
 def _source_content(
@@ -154,7 +160,7 @@ def _source_content(
     content = {
         "seconds_per_clip": result.seconds_per_clip,
         "num_clips": {world: len(records) for world, records in result.records.items()},
-        "worlds": _figures_content(figures),
+        "worlds": figures_content(figures),
     }
     if with_records:
         content["clips"] = {
@@ -163,7 +169,8 @@ def _source_content(
     return content
 
 
-def _figures_content(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def figures_content(figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Figures of each world as JSON."""
     return {
         world: {name: f.to_dict() for name, f in values.items()}
         for world, values in figures.items()
@@ -184,13 +191,14 @@ def _suite_report(path: Path, source: str, result: Any, figures: dict[str, dict[
     write_report(path, title, items, summary=summary, about=short_facts(provenance()))
 
 
-def _write_suite(
+def write_suite(
     options: argparse.Namespace,
     suite: Any,
     settings: dict[str, Any],
     results: dict[str, Any],
     console: Console,
 ) -> None:
+    """Write the file that ``--json`` names, if it does."""
     if options.json is None:
         return
     from dataclasses import asdict

@@ -117,6 +117,30 @@ def score_events(
     )
 
 
+def score_within(
+    requested: Sequence[float],
+    detected: Sequence[float],
+    window_ms: float,
+    span: tuple[float, float],
+) -> EventScore:
+    """The part of `score_events` that falls into a span ``[start, end)`` of seconds.
+
+    All events are matched; then what was requested in the span counts with what it was matched to, and what was
+    detected in the span and matched nothing.
+    """
+    pairs = match_events(requested, detected, window_ms / 1000)
+    asked = {i for i, time in enumerate(requested) if span[0] <= time < span[1]}
+    matched = {j for _, j in pairs}
+    extra = sum(span[0] <= time < span[1] and j not in matched for j, time in enumerate(detected))
+    kept = [(i, j) for i, j in pairs if i in asked]
+    return EventScore(
+        window_ms=window_ms,
+        num_requested=len(asked),
+        num_detected=len(kept) + extra,
+        errors_ms=tuple(1000 * (float(detected[j]) - float(requested[i])) for i, j in kept),
+    )
+
+
 def pool(scores: Iterable[EventScore]) -> EventScore | None:
     """Counts of many clips added up (micro average); None without any.
 

@@ -12,7 +12,8 @@ from avgen.clip import Clip
 from avgen_eval.clips import DetectionLike
 
 SUFFIX = ".truth.json"
-WORLDS = "avgen_data_prep.worlds:WORLDS"
+WORLDS = ("avgen_data_prep.worlds:WORLDS", "avgen_data_prep.worlds.unseen:UNSEEN")
+"""Where worlds are: those that models are trained on, and those that none is."""
 HELD_OUT_SEED = 1_000_000
 
 
@@ -56,18 +57,20 @@ class WorldLike(Protocol):
 
 
 def get_world(name: str) -> WorldLike:
-    """The world of that name.
+    """The world of that name, of those that models are trained on or of those that none is.
 
     Raises:
         ValueError: There is none, or data preparation is not installed.
     """
-    module, attribute = WORLDS.split(":")
-    try:
-        worlds = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"world {name!r} needs the package {module}, which is not installed"
-        ) from error
+    worlds: dict[str, WorldLike] = {}
+    for place in WORLDS:
+        module, attribute = place.split(":")
+        try:
+            worlds |= getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"world {name!r} needs the package {module}, which is not installed"
+            ) from error
     if name not in worlds:
         raise ValueError(f"world {name!r} does not exist; choose from {', '.join(sorted(worlds))}")
     return worlds[name]

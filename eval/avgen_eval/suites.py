@@ -134,7 +134,7 @@ def run_suite(
             made = _make(suite, source, batch, pipeline, codecs, steps)
             spent += time.perf_counter() - started
             for (seed, example), clip in zip(batch, made, strict=True):
-                records[world].append(_measure(world, seed, example, clip))
+                records[world].append(measure_example(world, seed, example, clip))
                 if len(clips[world]) < keep_clips:
                     clips[world].append(
                         clip.replace(caption=choose_caption(example.captions, seed))
@@ -249,7 +249,8 @@ def _request(suite: Suite, seed: int, example: ExampleLike) -> Any:
     return Request.from_caption(caption, seed=seed, height=suite.size, width=suite.size)
 
 
-def _measure(world: str, seed: int, example: ExampleLike, clip: Clip) -> ClipRecord:
+def measure_example(world: str, seed: int, example: ExampleLike, clip: Clip) -> ClipRecord:
+    """A clip against what an example shows, by the world's detector."""
     caption = choose_caption(example.captions, seed)
     return measure_clip(
         clip,

@@ -37,17 +37,20 @@ NAMES = {
 }
 
 
-def figure_table(title: str, figures: Mapping[str, Figure]) -> Table:
-    """One row per figure, with its interval."""
+def figure_table(
+    title: str, figures: Mapping[str, Figure], names: Mapping[str, str] | None = None
+) -> Table:
+    """One row per figure that has a name, with its interval; those of `NAMES` and ``names``, in this order."""
+    labels = NAMES | dict(names or {})
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("figure")
     for head in ("value", "95% interval", "clips"):
         table.add_column(head, justify="right")
-    known = [name for name in NAMES if name in figures]
+    known = [name for name in labels if name in figures]
     attributes = [name for name in figures if name.startswith("attribute_")]
     for name in known + attributes:
         figure = figures[name]
-        label = NAMES.get(name) or f"{name.removeprefix('attribute_').replace('_', ' ')} right"
+        label = labels.get(name) or f"{name.removeprefix('attribute_').replace('_', ' ')} right"
         interval = (
             ""
             if figure.low is None or figure.high is None

@@ -81,6 +81,69 @@ def test_continuing_keeps_what_was_given_and_makes_the_rest(pipe):
     assert made.frames[13:].std() > 0
 
 
+def test_filling_a_span_keeps_what_is_around_it(pipe):
+    whole = clip(25)
+    made = pipe("a", infill=whole, span=(0.36, 0.68), steps=2)
+    assert made.num_frames == 25
+    for part in (slice(0, 9), slice(17, 25)):
+        assert np.array_equal(made.frames[part], whole.frames[part])
+    assert not np.array_equal(made.frames[9:17], whole.frames[9:17])
+    fade = 80
+    for part in (slice(0, 9 * 640 - fade), slice(17 * 640 + fade, 25 * 640)):
+        assert np.array_equal(made.waveform[:, part], whole.waveform[:, part])
+    assert np.abs(made.waveform - whole.waveform)[:, 9 * 640 : 17 * 640].mean() > 0.1
+    assert made.request["span"] == [0.36, 0.68]
+
+
+def test_what_the_filled_span_showed_before_is_not_seen(pipe):
+    first, second = clip(25), clip(25, seed=1)
+    frames, waveform = second.frames.copy(), second.waveform.copy()
+    for start, stop in ((0, 9), (17, 25)):
+        frames[start:stop] = first.frames[start:stop]
+        waveform[:, start * 640 : stop * 640] = first.waveform[:, start * 640 : stop * 640]
+    other = first.replace(frames=frames, waveform=waveform)
+    made, again = (pipe("a", infill=c, span=(0.36, 0.68), steps=2) for c in (first, other))
+    assert np.array_equal(made.frames, again.frames)
+    assert np.array_equal(made.waveform, again.waveform)
+
+
+def test_a_rollout_is_made_of_continuations(pipe):
+    late = Event.at(1.2, 1.3, "it hits the wall", "visual")
+    request = Request(prompt="a", events=(HIT, late), duration=1.8, seed=3)
+    (made,) = pipe.roll_out([request], window=0.84, history=0.36, steps=2)
+    assert made.num_frames == 45
+    assert made.waveform.shape == (1, 45 * 640)
+    assert made.caption.events == (HIT, late)
+    assert made.request["duration"] == 1.8
+    opening = pipe("a", events=[HIT], duration=0.84, seed=3, steps=2)
+    assert np.array_equal(made.frames[:21], opening.frames)
+    second_events = [late.replace(start_us=720_000, end_us=820_000)]
+    second = pipe(
+        "a", events=second_events, prefix=opening.slice(0.48), duration=0.84, seed=4, steps=2
+    )
+    assert np.array_equal(made.frames[21:33], second.frames[9:])
+    third_events = [late.replace(start_us=240_000, end_us=340_000)]
+    third = pipe(
+        "a", events=third_events, prefix=made.slice(0.96, 1.32), duration=0.84, seed=5, steps=2
+    )
+    assert np.array_equal(made.frames[33:], third.frames[9:])
+    whole = pipe.roll_out([Request(prompt="a", duration=0.52, seed=3)], steps=2)[0]
+    assert np.array_equal(whole.frames, pipe("a", duration=0.52, seed=3, steps=2).frames)
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({"video": clip()}, {}, "video is given for the whole clip"),
+        ({}, {"history": 1.96}, "history 1.96 s leaves nothing to make of a window of 1.96 s"),
+        ({"prefix": clip(53)}, {}, r"prefix of 2.12 s fills the window of 1.96 s; cut it"),
+    ],
+)
+def test_rollouts_that_cannot_be_made(pipe, fields, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipe.roll_out([Request(prompt="a", duration=3.0, **fields)], steps=1, **options)
+
+
 def test_an_image_is_the_first_frame(pipe):
     image = clip(1).frames[0]
     made = pipe("a", image=image, duration=0.36, steps=2)
@@ -126,6 +189,12 @@ def test_guidance_changes_the_clip_and_one_is_off(pipe):
         ({"prefix": clip(13).replace(waveform=None)}, "needs picture and sound"),
         ({"prefix": clip(25), "duration": 0.5}, "includes the prefix"),
         ({"video": clip().replace(frames=None)}, "has no picture"),
+        ({"infill": clip()}, "give the clip and the span"),
+        ({"span": (0.1, 0.2)}, "give the clip and the span"),
+        ({"infill": clip(), "span": (0.4, 0.4)}, "span 0.4 to 0.4 s must lie in the clip"),
+        ({"infill": clip(), "span": (0.4, 2.0)}, "0 <= start < end <= 0.84"),
+        ({"infill": clip(), "span": (0.1, 0.4), "duration": 2.0}, "longer than the clip to fill"),
+        ({"infill": clip().replace(frames=None), "span": (0.1, 0.4)}, "needs picture and sound"),
     ],
 )
 def test_requests_that_cannot_be_met(pipe, fields, message):

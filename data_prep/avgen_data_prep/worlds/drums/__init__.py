@@ -16,7 +16,7 @@ from avgen_data_prep.worlds.base import (
     timed,
 )
 from avgen_data_prep.worlds.drums.detect import measure
-from avgen_data_prep.worlds.drums.kit import INSTRUMENTS, ROW, Kit, draw_kit
+from avgen_data_prep.worlds.drums.kit import ROW, Kit, draw_kit
 from avgen_data_prep.worlds.drums.picture import FLASH, paint_kit
 from avgen_data_prep.worlds.drums.sound import play_kit
 from avgen_data_prep.worlds.wording import NUMBER_WORDS, article, listing, sentence
@@ -32,11 +32,15 @@ class Drums(World):
     name: ClassVar[str] = "drums"
 
     def _render(self, seed: int, stage: Stage) -> WorldExample:
-        kit = draw_kit(np.random.default_rng([3, seed]), stage.duration)
+        kit = self.draw(np.random.default_rng([3, seed]), stage.duration)
         captions = caption_kit(kit, stage)
         waveform = play_kit(kit, stage, np.random.default_rng([4, seed]))
         clip = build_clip(stage, paint_kit(kit, stage), waveform, captions[0])
         return WorldExample(clip=clip, captions=captions, truth=describe(kit, seed))
+
+    def draw(self, rng: np.random.Generator, duration: float) -> Kit:
+        """What a clip shows."""
+        return draw_kit(rng, duration)
 
     def detect(self, clip: Clip, truth: dict[str, Any]) -> Detection:
         """See `World.detect`."""
@@ -50,7 +54,7 @@ def caption_kit(kit: Kit, stage: Stage) -> tuple[TimedCaption, ...]:
         events: list[Event] = []
         for number, (time, pad, _) in enumerate(kit.strikes, start=1):
             name = kit.pads[pad]
-            instrument = INSTRUMENTS[name]
+            instrument = kit.instruments[name]
             words = {
                 "name": f"{instrument.colour} {name}",
                 "colour": instrument.colour,
@@ -71,7 +75,7 @@ def caption_kit(kit: Kit, stage: Stage) -> tuple[TimedCaption, ...]:
 def kit_text(style: int, kit: Kit) -> str:
     """The global description."""
     number = NUMBER_WORDS[len(kit.pads)]
-    looks = [(INSTRUMENTS[name], name) for name in kit.pads]
+    looks = [(kit.instruments[name], name) for name in kit.pads]
     if style == 0:
         items = [article(f"{look.colour} {look.form} {name}") for look, name in looks]
         return sentence(f"{number} drum pads on {kit.background}, left to right: {listing(items)}")
@@ -90,8 +94,8 @@ def describe(kit: Kit, seed: int) -> dict[str, Any]:
     objects = [
         {
             "name": name,
-            "colour": INSTRUMENTS[name].colour,
-            "shape": INSTRUMENTS[name].shape,
+            "colour": kit.instruments[name].colour,
+            "shape": kit.instruments[name].shape,
             "radius": kit.radius,
             "start": [kit.centre(pad), ROW],
         }

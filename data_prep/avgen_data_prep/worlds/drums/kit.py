@@ -1,6 +1,7 @@
 """What a drums clip shows: pads, their instruments and the strikes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -45,11 +46,15 @@ INSTRUMENTS = {
 
 @dataclass(frozen=True)
 class Kit:
-    """Pads from left to right, their background and the strikes: seconds, pad, level."""
+    """Pads from left to right, their background and the strikes: seconds, pad, level.
+
+    ``instruments`` says how each pad looks, sounds and is called; training data has `INSTRUMENTS` only.
+    """
 
     pads: tuple[str, ...]
     background: str
     strikes: tuple[tuple[float, int, float], ...]
+    instruments: Mapping[str, Instrument] = field(default_factory=lambda: INSTRUMENTS)
 
     @property
     def radius(self) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 
 from avgen_data_prep.worlds import raster
 from avgen_data_prep.worlds.base import Stage
-from avgen_data_prep.worlds.drums.kit import INSTRUMENTS, ROW, Kit
+from avgen_data_prep.worlds.drums.kit import ROW, Kit
 from avgen_data_prep.worlds.palette import BACKGROUNDS, PALETTE
 
 FLASH = 0.16
@@ -33,8 +33,8 @@ def paint_kit(kit: Kit, stage: Stage) -> np.ndarray:
         reach = kit.radius * size * (1.0 + GROWTH)
         window = raster.follow(kit.centre(pad) * size * ones, ROW * size * ones, reach)
         radius = (kit.radius * size * (1.0 + GROWTH * glow))[:, None, None]
-        distance = outline(INSTRUMENTS[name].shape, window, radius)
-        colour = np.asarray(PALETTE[INSTRUMENTS[name].colour], dtype=np.float32)
+        distance = outline(kit.instruments[name].shape, window, radius)
+        colour = np.asarray(PALETTE[kit.instruments[name].colour], dtype=np.float32)
         bright = colour + GLOSS * (255.0 - colour)
         shade = IDLE * colour + glow[:, None] * (bright - IDLE * colour)
         raster.paint(frames, window, raster.coverage(distance), shade[:, None, None, :])

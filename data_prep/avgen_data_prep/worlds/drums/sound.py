@@ -4,7 +4,7 @@ import numpy as np
 
 from avgen_data_prep.worlds import synthesis
 from avgen_data_prep.worlds.base import Stage
-from avgen_data_prep.worlds.drums.kit import INSTRUMENTS, Kit
+from avgen_data_prep.worlds.drums.kit import Kit
 
 
 def strike_voice(
@@ -47,5 +47,5 @@ def play_kit(kit: Kit, stage: Stage, noise: np.random.Generator) -> np.ndarray:
     for time, pad, level in kit.strikes:
         name = kit.pads[pad]
         voice = strike_voice(name, level, noise, stage.sample_rate)
-        synthesis.mix_into(waveform, stage.sample_rate, time, INSTRUMENTS[name].length, voice)
+        synthesis.mix_into(waveform, stage.sample_rate, time, kit.instruments[name].length, voice)
     return waveform
