@@ -71,7 +71,12 @@ def studies() -> tuple[dict[str, Variant], dict[str, Question]]:
     questions = {
         name: Question(
             name=name,
-            **{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()},
+            title=given["title"],
+            asks=given["asks"],
+            baseline=given["baseline"],
+            variants=tuple(given["variants"]),
+            figures=tuple(given["figures"]),
+            plot=given["plot"],
         )
         for name, given in content["questions"].items()
     }

@@ -1,7 +1,7 @@
 """Clips of worlds: what the world's known-answer detector finds in them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -46,12 +46,13 @@ class WorldDetection(Extractor):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A stored detection, as `DetectionLike`."""
+    """A stored detection, as `DetectionLike`; what is further measured is not kept."""
 
     sound_times: list[float]
     picture_times: list[float]
     objects_visible: float
     attributes: dict[str, float]
+    extra: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
