@@ -32,9 +32,7 @@ def shallow(name: str, depth: int) -> ModelConfig:
 
 
 def layout(config: ModelConfig) -> Layout:
-    return Layout.of_shapes(
-        config, SHAPES, fps=25, time_stride=4, audio_rate=25, duration=17 / 25
-    )
+    return Layout.of_shapes(config, SHAPES, fps=25, time_stride=4, audio_rate=25, duration=17 / 25)
 
 
 def step(config: ModelConfig, clips: int, **options) -> Step:

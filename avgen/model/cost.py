@@ -186,9 +186,7 @@ def _reads(config: ModelConfig, name: str, step: Step) -> Iterator[_Read]:
             partner = config.streams[other]
             heads = min(stream.num_heads, partner.num_heads)
             shared = {"heads": heads, "inner": heads * config.head_dim}
-            yield _Read(
-                **own, **shared, keys=keys, source_width=partner.width, kind="partner"
-            )
+            yield _Read(**own, **shared, keys=keys, source_width=partner.width, kind="partner")
 
 
 def _port_flops(stream: StreamConfig, count: int) -> int:

@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from fake_training import FakeTraining, autocast, fused_attention, kept_storages, layout, shallow, step
+from fake_training import (
+    FakeTraining,
+    autocast,
+    fused_attention,
+    kept_storages,
+    layout,
+    shallow,
+    step,
+)
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 

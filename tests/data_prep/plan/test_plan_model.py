@@ -22,17 +22,19 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from avgen.cli import main
 from avgen.model.bundle import Network
-from avgen.model.config import preset
+from avgen.model.config import ModelConfig, preset
+from avgen.model.dual_stream import DualStreamTransformer
 from avgen.training.muon import Muon
 from avgen.training.optim import build_optimizer
 
 CLIPS, GPUS = 4, 4
 
 
-def told(config, sharding: Sharding = Sharding(strategy="ddp", gpus=1)) -> Memory:
-    with torch.device("meta"):
-        from avgen.model.dual_stream import DualStreamTransformer
+ALONE = Sharding(strategy="ddp", gpus=1)
 
+
+def told(config: ModelConfig, sharding: Sharding = ALONE) -> Memory:
+    with torch.device("meta"):
         model = DualStreamTransformer(config)
     return memory_of(
         model, None, step(config, CLIPS), precision="32-true", sharding=sharding, ema=False
@@ -113,7 +115,9 @@ def test_scratch_of_muon_holds_its_steps():
         optimizer = Muon(matrices, [], lr=1e-3)
         optimizer.step()
         tracker = MemTracker()
-        tracker.track_external(optimizer, *matrices, *(m.grad for m in matrices if m.grad is not None))
+        tracker.track_external(
+            optimizer, *matrices, *(m.grad for m in matrices if m.grad is not None)
+        )
         with tracker:
             before = tracker.get_tracker_snapshot()[torch.device("cpu")]["Total"]
             optimizer.step()
@@ -205,11 +209,17 @@ def test_the_command_prints_and_writes_a_plan(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nothing"], "no recipe 'nothing'; use a path or one of .* one of the presets tiny, small"),
+        (
+            ["nothing"],
+            "no recipe 'nothing'; use a path or one of .* one of the presets tiny, small",
+        ),
         (["video_vae"], "only recipes of avgen.training.joint.JointTraining can be planned"),
         (["tiny", "--gpu", "abacus"], "no GPU 'abacus' in the GPUs of avgen; there are a100, h100"),
         (["tiny", "--strategy", "hope"], "strategy 'hope' is unknown; use one of ddp, fsdp"),
-        (["tiny", "--precision", "8-mixed"], "precision '8-mixed' cannot be planned; use one of bf16"),
+        (
+            ["tiny", "--precision", "8-mixed"],
+            "precision '8-mixed' cannot be planned; use one of bf16",
+        ),
         (["tiny", "--gpus", "0"], "gpus is 0; give at least 1"),
         (["tiny", "--steps", "0"], "steps is 0; give at least 1 with --steps"),
         (["tiny", "--batch-size", "-3"], "clips is -3; give at least 1"),

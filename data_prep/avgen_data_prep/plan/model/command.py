@@ -27,7 +27,11 @@ def parser() -> argparse.ArgumentParser:
     add("--gpu-file", type=Path, metavar="FILE", help="YAML of data sheets (those of avgen)")
     add("--strategy", metavar="NAME",
         help=f"how the GPUs share weights and states: {' or '.join(STRATEGIES)} (the recipe's)")  # fmt: skip
-    add("--activation-checkpointing", action="store_true", help="compute blocks again in backward")
+    add(
+        "--activation-checkpointing",
+        action="store_true",
+        help="compute blocks again in the backward pass",
+    )
     add("--precision", metavar="NAME", help="bf16-mixed or 32-true (the recipe's)")
     add("--batch-size", type=int, metavar="N", help="clips of a GPU at a time (the recipe's)")
     add("--accumulate", type=int, metavar="N", help="micro batches of a step (the recipe's)")
@@ -67,7 +71,7 @@ def plan_of(options: argparse.Namespace) -> ModelPlan:
         gpu=load_gpu(options.gpu, options.gpu_file),
         sharding=Sharding(strategy=options.strategy or recipe.strategy, gpus=options.gpus),
         prices=load_prices(options.prices),
-        checkpointing=options.activation_checkpointing,
+        checkpointing=options.activation_checkpointing or recipe.checkpointing,
         mfu=options.mfu,
     )
     return make_plan(request)

@@ -200,7 +200,9 @@ def _utilisation(request: Request, useful: float) -> tuple[Range, str]:
         return Range.exactly(request.mfu), "given"
     if measured is not None and request.recipe.precision == "bf16-mixed":
         return Range.exactly(measured.share), f"measured {measured.date}: {measured.source}"
-    told = "assumed: products at 20 to 50% of the peak, less what is computed again and the optimiser"
+    told = (
+        "assumed: products at 20 to 50% of the peak, less what is computed again and the optimiser"
+    )
     return ASSUMED * useful, told
 
 
@@ -262,7 +264,9 @@ def _advice(
             also = " --activation-checkpointing" if recompute and not again else ""
             ways.append(f"--strategy fsdp --gpus {more}{also}")
             break
-    return "; or ".join(ways) or "no number of GPUs of this kind: a smaller preset, or shorter clips"
+    return (
+        "; or ".join(ways) or "no number of GPUs of this kind: a smaller preset, or shorter clips"
+    )
 
 
 def _halves(clips: int) -> list[int]:

@@ -21,7 +21,7 @@ from avgen.text.base import TextEncoder
 from avgen.text.byte_encoder import ByteTextEncoder
 
 _TRAINING = "avgen.training.joint.JointTraining"
-_FSDP = ("fsdp", "ModelParallelStrategy", "FSDPStrategy")
+_FSDP = ("fsdp", "modelparallel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ class Recipe:
         accumulate: Micro batches of a step.
         precision: Of the trainer.
         strategy: ``ddp`` or ``fsdp``.
+        checkpointing: Whether blocks are computed again in the backward pass.
         steps: Of the run; None where nothing says.
         ema: Whether a moving average of the weights is kept.
         per_token: Whether tokens have noise levels of their own.
@@ -95,6 +96,7 @@ class Recipe:
     accumulate: int = 1
     precision: str = "bf16-mixed"
     strategy: str = "ddp"
+    checkpointing: bool = False
     steps: int | None = None
     ema: bool = True
     per_token: bool = False
@@ -174,7 +176,12 @@ def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) ->
         notes.append(f"init_from {start} is not there to be read: taken to be of preset {size}")
     latents = _latents(source, streams)
     if latents is None:
-        notes.append("its data are not there to be read: clips have the shape that the options tell")
+        notes.append(
+            "its data are not there to be read: clips have the shape that the options tell"
+        )
+    if model.get("window_seconds") is not None:
+        notes.append("attention is counted as over whole clips: its windows save some of it")
+    strategy = str(trainer.get("strategy")).lower()
     return Recipe(
         name=path.stem,
         model=model,
@@ -182,7 +189,8 @@ def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) ->
         batch_size=int(source.get("batch_size", 16)) * pack,
         accumulate=int(trainer.get("accumulate_grad_batches", 1)),
         precision=str(trainer.get("precision", "32-true")),
-        strategy="fsdp" if any(kind in str(trainer.get("strategy")) for kind in _FSDP) else "ddp",
+        strategy="fsdp" if any(word in strategy for word in _FSDP) else "ddp",
+        checkpointing=bool(model.get("checkpoint_blocks", False)),
         steps=trainer.get("max_steps"),
         ema=any(name.endswith(".EMA") for name in callbacks),
         per_token=pack > 1 or _gives_tokens(model),

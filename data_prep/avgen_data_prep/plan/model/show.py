@@ -53,7 +53,11 @@ def _memory(table: Table, plan: ModelPlan) -> None:
     told = "with" if plan.checkpointing else "without"
     other = f"{'without' if plan.checkpointing else 'with'} it {_gib(without if plan.checkpointing else less)}"
     peak = plan.peak[plan.checkpointing]
-    free = f"{_gib(plan.limit - peak)} free" if peak <= plan.limit else f"{_gib(peak - plan.limit)} too much"
+    free = (
+        f"{_gib(plan.limit - peak)} free"
+        if peak <= plan.limit
+        else f"{_gib(peak - plan.limit)} too much"
+    )
     table.add_row("", "peak", _gib(peak), f"{told} activation checkpointing, {other}; {free}")
 
 
