@@ -22,6 +22,7 @@ ASSUMED = Range(0.2, 0.35, 0.5)
 USABLE = 0.9
 """Share of the memory that is planned with; the rest is for CUDA itself, and for what cannot be filled."""
 _MOST_GPUS = 4096
+_RECOMPUTE = "--activation-checkpointing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,14 +255,14 @@ def _advice(
     again = request.checkpointing
     ways = []
     if not again and fits(gpus, strategy, clips, True):
-        ways.append("--activation-checkpointing")
+        ways.append(_RECOMPUTE)
     smaller = next((n for n in _halves(clips) if fits(gpus, strategy, n, again)), None)
     if smaller:
         ways.append(f"--batch-size {smaller} with --accumulate {-(-clips // smaller)}")
-    for recompute in (again, True):
+    for recompute in (again,) if ways[:1] == [_RECOMPUTE] else (again, True):
         more = next((n for n in _doubles(gpus) if fits(n, "fsdp", clips, recompute)), None)
         if more:
-            also = " --activation-checkpointing" if recompute and not again else ""
+            also = f" {_RECOMPUTE}" if recompute and not again else ""
             ways.append(f"--strategy fsdp --gpus {more}{also}")
             break
     return (
@@ -304,6 +305,8 @@ def _notes(request: Request, text: TextEncoder | None) -> list[str]:
         notes.append("the frozen text encoder is not counted, neither its weights nor its work")
     if request.sharding.gpus > 1:
         notes.append("communication is not counted but in a measured MFU")
+    if request.checkpointing and request.mfu is not None:
+        notes.append("the MFU that is given must be of steps that compute blocks again too")
     if recipe.steps is None:
         notes.append("a preset has no number of steps: hours are of 1,000; give --steps")
     if request.mfu is None and gpu.mfu is None:
