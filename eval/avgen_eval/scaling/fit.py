@@ -1,6 +1,5 @@
 """A power law with a floor, fitted to the best that was reached for each amount of operations."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +68,8 @@ def fit(flops: np.ndarray, loss: np.ndarray) -> PowerLaw:
             values, _ = curve_fit(law, x / unit, y, p0=start, bounds=bounds, maxfev=4000)
         except (RuntimeError, OptimizeWarning):
             continue
-        made = PowerLaw(*(float(value) for value in values), unit)
+        floor, scale, power = (float(value) for value in values)
+        made = PowerLaw(floor, scale, power, unit)
         found.append((float(np.square(made(x) - y).sum()), made))
     if not found:
         raise ValueError("no power law goes through the losses; train for more steps")
@@ -100,6 +100,6 @@ def intervals(
     }
 
 
-def _pair(values: Sequence[float]) -> tuple[float, float]:
-    low, high = values
-    return float(low), float(high)
+def _pair(values: np.ndarray) -> tuple[float, float]:
+    low, high = values.tolist()
+    return low, high

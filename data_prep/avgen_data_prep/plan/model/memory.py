@@ -27,9 +27,9 @@ from avgen.text.byte_encoder import ByteTextEncoder
 from avgen.training.optim import build_optimizer
 
 _HALF, _FULL = 2, 4
-_SCRATCH = 12
+SCRATCH = 14
 """Bytes of scratch for a number of a group of equal matrices (`avgen.training.muon.Muon`): the directions in float32,
-three copies in bfloat16 and two of their products with themselves."""
+and five times as many numbers in bfloat16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def memory_of(
         activations=saved_bytes(config, step, precision) + around,
         inputs=inputs_bytes(config, step, precision) + around,
         block=block_bytes(config, step, precision),
-        scratch=_SCRATCH * max(_largest_group(matrices), max(p.numel() for p in others)),
+        scratch=SCRATCH * max(_largest_group(matrices), max(p.numel() for p in others)),
         depth=config.depth,
     )
 
