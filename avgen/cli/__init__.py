@@ -8,7 +8,10 @@ VERBS = {
     "train": ("avgen.cli.train:main", "train by a recipe (LightningCLI)"),
     "eval": ("avgen_eval.cli:main", "measure clips, codecs or weights"),
     "prep": ("avgen_data_prep.cli:main", "make training data from files or procedural worlds"),
-    "plan": ("avgen_data_prep.plan.command:main", "what a corpus takes: bytes, hours, money"),
+    "plan": (
+        "avgen_data_prep.plan.command:main",
+        "what a corpus or a training run takes: memory, hours, money",
+    ),
     "recipes": ("avgen.cli.recipes:main", "list, show or copy the recipes"),
     "demo": ("avgen.cli.demo:main", "generate, measure, fine-tune and write a report"),
     "bench": (

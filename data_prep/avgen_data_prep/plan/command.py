@@ -1,9 +1,10 @@
-"""``avgen plan --data``: what it takes to prepare a corpus, from a run's folder or a description of it."""
+"""``avgen plan``: with ``--data`` what it takes to prepare a corpus, with ``--model`` to train a network."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -16,28 +17,53 @@ def main(argv: list[str]) -> int:
     """Plan, print, and write JSON where asked to.
 
     Raises:
-        ValueError: Something that the plan needs is missing or wrong.
+        ValueError: Something that the plan needs is missing or wrong, or the model does not fit into memory.
     """
+    if any(word.split("=")[0] == "--model" for word in argv):
+        return _plan_model(argv)
     options = _parser().parse_args(argv)
-    from avgen.data.schema import atomic
     from avgen_data_prep.plan.options import plan_of
     from avgen_data_prep.plan.show import show
 
-    plan = plan_of(options)
-    wide = None if sys.stdout.isatty() else _WIDTH
-    console = Console(width=wide)
+    plan, console = plan_of(options), _console()
     show(plan, console)
-    if options.json:
-        with atomic(options.json) as temporary:
-            temporary.write_text(json.dumps(plan.to_dict(), indent=1) + "\n")
-        console.print(Text(f"JSON: {options.json}"), soft_wrap=True, highlight=False)
+    _write(options.json, plan.to_dict(), console)
     return 0
+
+
+def _plan_model(argv: list[str]) -> int:
+    from avgen_data_prep.plan.model.command import parser, plan_of
+    from avgen_data_prep.plan.model.estimate import lack
+    from avgen_data_prep.plan.model.show import show
+
+    options = parser().parse_args(argv)
+    plan, console = plan_of(options), _console()
+    show(plan, console)
+    _write(options.json, plan.to_dict(), console)
+    if plan.advice:
+        raise ValueError(lack(plan))
+    return 0
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDTH)
+
+
+def _write(path: Path | None, data: dict[str, Any], console: Console) -> None:
+    if path is None:
+        return
+    from avgen.data.schema import atomic
+
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + "\n")
+    console.print(Text(f"JSON: {path}"), soft_wrap=True, highlight=False)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="avgen plan",
         description="What a corpus takes to store, to send, to prepare and to caption.",
+        epilog="avgen plan --model RECIPE: what training a network takes; --model x --help says more",
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, metavar="PATH", help="folder of a run, or a YAML file")
