@@ -16,7 +16,7 @@ from avgen_data_prep.plan.prices import Prices
 from avgen_data_prep.plan.ranges import Range
 
 SCHEMA = "avgen.plan.model/1"
-STRATEGIES = ("ddp", "fsdp")
+STRATEGIES = ("ddp", "fsdp2")
 ASSUMED = Range(0.2, 0.35, 0.5)
 """Share of the peak at which products run where nothing is measured: an assumption, as wide as reports differ."""
 USABLE = 0.9
@@ -260,10 +260,10 @@ def _advice(
     if smaller:
         ways.append(f"--batch-size {smaller} with --accumulate {-(-clips // smaller)}")
     for recompute in (again,) if ways[:1] == [_RECOMPUTE] else (again, True):
-        more = next((n for n in _doubles(gpus) if fits(n, "fsdp", clips, recompute)), None)
+        more = next((n for n in _doubles(gpus) if fits(n, "fsdp2", clips, recompute)), None)
         if more:
             also = f" {_RECOMPUTE}" if recompute and not again else ""
-            ways.append(f"--strategy fsdp --gpus {more}{also}")
+            ways.append(f"--strategy fsdp2 --gpus {more}{also}")
             break
     return (
         "; or ".join(ways) or "no number of GPUs of this kind: a smaller preset, or shorter clips"

@@ -37,7 +37,7 @@ class Sharding:
     """How the GPUs share the state of training.
 
     Attributes:
-        strategy: ``ddp``: all of it on each; ``fsdp``: a share, and a block at a time gathered.
+        strategy: ``ddp``: all of it on each; ``fsdp2``: a share, and a block at a time gathered.
         gpus: How many.
     """
 
@@ -47,7 +47,7 @@ class Sharding:
     @property
     def parts(self) -> int:
         """Into how many the state is cut."""
-        return self.gpus if self.strategy == "fsdp" else 1
+        return self.gpus if self.strategy == "fsdp2" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,7 @@ def memory_of(
     return Memory(
         state=_state(_numbers(matrices), _numbers(others), sharding, ema),
         casts=_HALF * _linear(modules) if precision == "bf16-mixed" else 0,
-        gathered=_gathered(model, modules) if sharding.strategy == "fsdp" else (0, 0),
+        gathered=_gathered(model, modules) if sharding.strategy == "fsdp2" else (0, 0),
         activations=saved_bytes(config, step, precision) + around,
         inputs=inputs_bytes(config, step, precision) + around,
         block=block_bytes(config, step, precision),

@@ -80,7 +80,7 @@ class Recipe:
         batch_size: Clips of a micro batch on one GPU.
         accumulate: Micro batches of a step.
         precision: Of the trainer.
-        strategy: ``ddp`` or ``fsdp``.
+        strategy: ``ddp`` or ``fsdp2``.
         checkpointing: Whether blocks are computed again in the backward pass.
         steps: Of the run; None where nothing says.
         ema: Whether a moving average of the weights is kept.
@@ -189,7 +189,7 @@ def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) ->
         batch_size=int(source.get("batch_size", 16)) * pack,
         accumulate=int(trainer.get("accumulate_grad_batches", 1)),
         precision=str(trainer.get("precision", "32-true")),
-        strategy="fsdp" if any(word in strategy for word in _FSDP) else "ddp",
+        strategy="fsdp2" if any(word in strategy for word in _FSDP) else "ddp",
         checkpointing=bool(model.get("checkpoint_blocks", False)),
         steps=trainer.get("max_steps"),
         ema=any(name.endswith(".EMA") for name in callbacks),
