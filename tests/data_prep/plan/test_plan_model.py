@@ -3,7 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -22,7 +25,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.optim import AdamW, Optimizer
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from avgen.caption import TimedCaption
 from avgen.cli import main
+from avgen.data.schema import CodecInfo, DatasetInfo
+from avgen.data.shards import Example, finish, write_shard
 from avgen.model.bundle import Network
 from avgen.model.config import ModelConfig, preset
 from avgen.model.dual_stream import DualStreamTransformer
@@ -154,6 +160,61 @@ def test_a_plan_of_weights_that_ship_and_of_one_stream():
     assert plan("finetune").parameters == plan("joint").parameters
     image = plan("image", "--seconds", "0.04")
     assert image.tokens == {"video": 16, "text": 96}
+
+
+def recipe(folder: Path, data: dict, trainer: dict, **model) -> str:
+    """A recipe in a file."""
+    content = {
+        "model": {"class_path": "avgen.training.joint.JointTraining", "init_args": model},
+        "data": {"init_args": data},
+        "trainer": trainer,
+    }
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def test_a_recipe_tells_its_batch_its_strategy_and_its_network(tmp_path):
+    frozen = {"name": "huggingface", "model": "nowhere"}
+    codes = {"audio_codebooks": 8, "audio_codebook_size": 512}
+    tasks = {"init_args": {"tasks": {"t2av": 0.5, "extend": 0.5}}}
+    name = recipe(
+        tmp_path,
+        {"batch_size": 4, "pack": 2},
+        {"accumulate_grad_batches": 3, "precision": "32-true", "strategy": "fsdp2", "max_steps": 7},
+        text=frozen, objective=tasks, checkpoint_blocks=True, window_seconds=1.0, **codes,
+    )  # fmt: skip
+    made = plan(name, "--gpus", "2")
+    assert made.setting == (
+        "2 x H100 80 GB SXM, fsdp, 32-true, 8 clips on each, 3 micro batches a step, activation checkpointing"
+    )
+    assert made.steps == 7
+    assert "text encoder" not in made.parameters
+    assert any("frozen text encoder is not counted" in note for note in made.notes)
+    assert any("its windows save some of it" in note for note in made.notes)
+    network = Network(preset("tiny"), {"depth": 0}).with_codes("audio", 8, 512).model
+    assert sum(made.parameters.values()) == sum(p.numel() for p in network.parameters())
+
+
+def test_clips_have_the_shape_of_the_data_where_they_are_there(tmp_path):
+    def example(number: int, steps: int) -> Example:
+        return Example(
+            id=f"e{number}", captions=(TimedCaption(duration_us=360_000, text="a clip"),),
+            duration_us=360_000, num_frames=4 * steps - 3, height=32, width=32, fps=Fraction(25),
+            num_samples=9 * 640, sample_rate=16_000, source="test", seed=number, metadata={},
+            latents={"video": np.zeros((16, steps, 4, 4)), "audio": np.zeros((32, 4 * steps - 3))},
+        )  # fmt: skip
+
+    write_shard(tmp_path, "shard-00000.tar", [example(0, 3), example(1, 5), example(2, 4)])
+    video = CodecInfo(identity="v" * 64, latent_channels=16, time_stride=4, space_stride=8)
+    audio = CodecInfo(identity="a" * 64, latent_channels=32, sample_rate=16_000, hop=640)
+    finish(tmp_path, ["shard-00000.tar"], DatasetInfo(video_codec=video, audio_codec=audio))
+    data = {"folders": [str(tmp_path)], "batch_size": 4}
+    made = plan(recipe(tmp_path, data, {}))
+    assert made.tokens == {"video": 20, "audio": 17, "text": 96}
+    assert plan(recipe(tmp_path, data, {}), "--seconds", "1").tokens["audio"] == 25
+    image = recipe(tmp_path, {**data, "first_frame_only": True}, {}, streams=["video"])
+    assert plan(image).tokens == {"video": 4, "text": 96}
 
 
 def test_time_and_money_follow_from_operations():

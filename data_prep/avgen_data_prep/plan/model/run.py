@@ -21,6 +21,8 @@ from avgen.text.base import TextEncoder
 from avgen.text.byte_encoder import ByteTextEncoder
 
 _TRAINING = "avgen.training.joint.JointTraining"
+_CHANNELS = {"video_channels": 16, "audio_channels": 32}
+"""Of JointTraining where a recipe does not tell."""
 _FSDP = ("fsdp", "modelparallel")
 
 
@@ -124,7 +126,7 @@ def read(name: str) -> Recipe:
         raise ValueError(
             f"{path}: trains {model.get('class_path')!r}; only recipes of {_TRAINING} can be planned"
         )
-    return _of_recipe(path, _mapping(model, "init_args"), data)
+    return _of_recipe(path, {**_CHANNELS, **_mapping(model, "init_args")}, data)
 
 
 def build(recipe: Recipe) -> tuple[DualStreamTransformer, TextEncoder | None]:
@@ -167,8 +169,8 @@ def step_of(recipe: Recipe, config: ModelConfig, clip: Clip, text_tokens: int) -
 def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) -> Recipe:
     trainer, source = _mapping(data, "trainer"), _mapping(_mapping(data, "data"), "init_args")
     callbacks = [str(item.get("class_path", "")) for item in trainer.get("callbacks") or []]
-    streams = tuple(model.get("streams", ("video", "audio")))
-    pack = int(source.get("pack", 1))
+    streams = tuple(model.get("streams") or ("video", "audio"))
+    pack = int(source.get("pack") or 1)
     notes = []
     start = model.get("init_from")
     if start is not None and _weights(model) is None:
@@ -186,9 +188,9 @@ def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) ->
         name=path.stem,
         model=model,
         streams=streams,
-        batch_size=int(source.get("batch_size", 16)) * pack,
-        accumulate=int(trainer.get("accumulate_grad_batches", 1)),
-        precision=str(trainer.get("precision", "32-true")),
+        batch_size=int(source.get("batch_size") or 16) * pack,
+        accumulate=int(trainer.get("accumulate_grad_batches") or 1),
+        precision=str(trainer.get("precision") or "32-true"),
         strategy="fsdp2" if any(word in strategy for word in _FSDP) else "ddp",
         checkpointing=bool(model.get("checkpoint_blocks", False)),
         steps=trainer.get("max_steps"),
@@ -207,8 +209,7 @@ def _config(model: Mapping[str, Any]) -> tuple[ModelConfig, Mapping[str, Any]]:
         config, text = ModelConfig.from_dict(stored["model"]), stored["text"]
     else:
         names = ("video_channels", "audio_channels")
-        channels = {"video_channels": 16, "audio_channels": 32} if len(model) > 1 else {}
-        channels |= {name: int(model[name]) for name in names if name in model}
+        channels = {name: int(model[name]) for name in names if name in model}
         config = preset(model.get("preset_name", "tiny"), **channels)
         text = model.get("text") or {}
     if model.get("audio_codebooks"):
