@@ -182,11 +182,11 @@ def test_a_recipe_tells_its_batch_its_strategy_and_its_network(tmp_path):
         tmp_path,
         {"batch_size": 4, "pack": 2},
         {"accumulate_grad_batches": 3, "precision": "32-true", "strategy": "fsdp2", "max_steps": 7},
-        text=frozen, objective=tasks, checkpoint_blocks=True, window_seconds=1.0, **codes,
+        text=frozen, objective=tasks, checkpoint_blocks=True, config={"window_seconds": 1.0}, **codes,
     )  # fmt: skip
     made = plan(name, "--gpus", "2")
     assert made.setting == (
-        "2 x H100 80 GB SXM, fsdp, 32-true, 8 clips on each, 3 micro batches a step, activation checkpointing"
+        "2 x H100 80 GB SXM, fsdp2, 32-true, 8 clips on each, 3 micro batches a step, activation checkpointing"
     )
     assert made.steps == 7
     assert "text encoder" not in made.parameters
@@ -286,7 +286,7 @@ def test_the_command_prints_and_writes_a_plan(tmp_path, capsys):
     [
         (
             ["nothing"],
-            "no recipe 'nothing'; use a path or one of .* one of the presets tiny, small",
+            "no recipe 'nothing'; use a path or one of .* one of the presets nano, tiny, small",
         ),
         (["video_vae"], "only recipes of avgen.training.joint.JointTraining can be planned"),
         (["tiny", "--gpu", "abacus"], "no GPU 'abacus' in the GPUs of avgen; there are a100, h100"),

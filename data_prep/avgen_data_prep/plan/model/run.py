@@ -181,7 +181,7 @@ def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) ->
         notes.append(
             "its data are not there to be read: clips have the shape that the options tell"
         )
-    if model.get("window_seconds") is not None:
+    if (model.get("config") or {}).get("window_seconds") is not None:
         notes.append("attention is counted as over whole clips: its windows save some of it")
     strategy = str(trainer.get("strategy")).lower()
     return Recipe(
@@ -212,6 +212,7 @@ def _config(model: Mapping[str, Any]) -> tuple[ModelConfig, Mapping[str, Any]]:
         channels = {name: int(model[name]) for name in names if name in model}
         config = preset(model.get("preset_name", "tiny"), **channels)
         text = model.get("text") or {}
+    config = ModelConfig.from_dict(config.to_dict() | (model.get("config") or {}))
     if model.get("audio_codebooks"):
         codes = {
             "codebooks": model["audio_codebooks"],
