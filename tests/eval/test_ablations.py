@@ -126,16 +126,19 @@ def test_another_seed_is_expected_within_students_t():
 def test_a_page_is_written_from_rows(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text())
-    found = [row("baseline", s, [3, 4, 3, 4]) for s in range(3)] + [
-        row("no_times", 0, [0, 1, 0, 1])
-    ]
+    found = [row("baseline", s, [3, 4, 3, 4]) for s in range(3)]
+    found += [row("no_times", s, [0, 1, 0, 1]) for s in range(2)]
+    found += [row("written", 0, [0, 1, 0, 1])]
     write_page(write_rows(tmp_path / "rows.jsonl", found), page)
     text = page.read_text()
     assert "| the design (`baseline`, baseline) | 3 | 0.88 (" in text
-    assert "| no times (`no_times`) | 1 | **0.12 (" in text
+    assert "| no times (`no_times`) | 2 | **0.12 (" in text
+    assert (
+        "| written into the text (`written`) | 1 | 0.12 (" in text
+    )  # one seed shows no difference
     assert "Another seed should land here (sound F1): `baseline`" in text
     picture = (tmp_path / "ablations" / "timed_text.svg").read_text()
-    assert picture.count("<circle") == 2 + 4
+    assert picture.count("<circle") == 3 + 6
     page.write_text("nothing here")
     with pytest.raises(ValueError, match="timed_text: begin"):
         write_page(tmp_path / "rows.jsonl", page)

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avgen_eval.ablations.figures import FIGURES, Estimate, clip_values, estimate, new_run_interval
 from avgen_eval.ablations.plot import draw_plot
 from avgen_eval.ablations.rows import read_rows
@@ -24,7 +26,7 @@ def write_page(rows_path: Path, page: Path) -> None:
     for question in studies()[1].values():
         found = {name: [r for r in rows if r["variant"] == name] for name in question.variants}
         found = {name: of_variant for name, of_variant in found.items() if of_variant}
-        if question.baseline not in found:
+        if question.baseline not in found or len(found) < 2:
             continue
         picture = page.parent / "ablations" / f"{question.name}.svg"
         picture.parent.mkdir(exist_ok=True)
@@ -49,8 +51,9 @@ def table(question: Question, rows: Mapping[str, Rows]) -> str:
         for kind in kinds:
             values = clip_values(of_variant, kind)
             base = clip_values(rows[question.baseline], kind)
-            differs = name != question.baseline and estimate(values, base).excludes_zero
-            cells.append(_cell(estimate(values), differs))
+            cells.append(
+                _cell(estimate(values), name != question.baseline and _differs(values, base))
+            )
         if timed:
             seconds = sorted(row["seconds_per_clip"] for row in of_variant)
             cells.append(f"{seconds[len(seconds) // 2]:.2f}")
@@ -62,6 +65,11 @@ def table(question: Question, rows: Mapping[str, Rows]) -> str:
         _expected(question, rows),
     ]
     return "\n".join(lines).rstrip()
+
+
+def _differs(values: np.ndarray, baseline: np.ndarray) -> bool:
+    """Whether a difference is shown; with one seed of either, none is."""
+    return min(len(values), len(baseline)) > 1 and estimate(values, baseline).excludes_zero
 
 
 def _expected(question: Question, rows: Mapping[str, Rows]) -> str:
