@@ -108,8 +108,7 @@ def shard(module: LightningModule, blocks: Iterable[nn.Module], strategy: object
     """
     if not isinstance(strategy, FSDP2):
         raise ValueError(
-            f"strategy {type(strategy).__name__} cannot spread the weights; "
-            "use fsdp2 or ddp"
+            f"strategy {type(strategy).__name__} cannot spread the weights; use fsdp2 or ddp"
         )
     if isinstance(module, FSDPModule):
         return
