@@ -27,7 +27,6 @@ from avgen.sampling.guidance import Guidance
 from avgen.sampling.sampler import Given, Sampler
 from avgen.sampling.solvers import SolverName
 
-DEFAULT_GUIDANCE = Guidance(text=3.0)
 ProgressCallback = Callable[[int, int], None]
 
 
@@ -113,7 +112,7 @@ class AVPipeline(nn.Module):
             span: Start and end of that span, in seconds.
             seed: Same seed, same clip, whatever else is in the batch.
             steps: Sampling steps.
-            guidance: Guiders, or the text scale alone.
+            guidance: Guiders, or the text scale alone; none by default (``docs/ablations.md``).
             solver: ``euler`` or ``heun``.
             progress: Called with steps done and steps in all; an exception raised in it stops the sampling.
 
@@ -146,7 +145,7 @@ class AVPipeline(nn.Module):
         guiders = (
             Guidance(text=guidance)
             if isinstance(guidance, (int, float))
-            else guidance or DEFAULT_GUIDANCE
+            else guidance or Guidance()
         )
         sampler = Sampler(steps=steps, solver=solver, guidance=guiders)
         groups: dict[Any, list[int]] = defaultdict(list)
