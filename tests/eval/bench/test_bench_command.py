@@ -27,7 +27,7 @@ def test_an_unknown_bench_names_the_known(capsys: pytest.CaptureFixture[str]) ->
     [
         (["--repeats", "1"], "repeats 1: quartiles need at least 2"),
         (["--batch", "0"], "batch 0: a training step needs at least 1 clip"),
-        (["--preset", "huge"], "preset 'huge' is unknown; use one of tiny"),
+        (["--preset", "huge"], "preset 'huge' is unknown; use one of nano, tiny"),
         (["--device", "abacus"], "device 'abacus' cannot be used: RuntimeError"),
         (["--device", "meta"], "device 'meta': the benches time the cpu and cuda devices only"),
         (["--weights", "/no/such/folder"], "/no/such/folder"),
