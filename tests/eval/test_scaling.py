@@ -79,28 +79,28 @@ def data(tmp_path: Path) -> Path:
 
 def test_runs_are_kept_and_those_that_are_missing_are_added(data, tmp_path, capsys):
     path, svg = tmp_path / "scaling.json", tmp_path / "scaling.svg"
-    argv = ["--data", str(data), "--json", str(path), "--batch-size", "4", "--sizes", "1x1x1,2x1x1"]
-    assert main([*argv, "--steps", "1"]) == 0
+    argv = ["--data", str(data), "--json", str(path), "--batch-size", "4", "--steps", "2"]
+    assert main([*argv, "--sizes", "2x1x1"]) == 0
     first = json.loads(path.read_text())
-    assert [(row["size"], row["steps"]) for row in first["rows"]] == [("1x1x1", 1), ("2x1x1", 1)]
+    assert [(row["size"], row["steps"]) for row in first["rows"]] == [("2x1x1", 2)]
     assert "train more sizes, or for more steps" in first["fit"]["none"]
     capsys.readouterr()
-    assert main([*argv, "--steps", "1,2", "--svg", str(svg)]) == 0
+    assert main([*argv, "--sizes", "1x1x1,2x1x1", "--svg", str(svg)]) == 0
     rows = json.loads(path.read_text())["rows"]
-    assert rows[:2] == first["rows"]
-    assert [row["steps"] for row in rows] == [1, 1, 2, 2]
-    assert capsys.readouterr().out.count(" FLOPs, loss ") == 2
+    assert rows[:1] == first["rows"]
+    assert [row["size"] for row in rows] == ["2x1x1", "1x1x1"]
+    assert capsys.readouterr().out.count(" FLOPs, loss ") == 1
     assert all(np.isfinite(row["loss"]) and row["loss"] > 0 for row in rows)
 
     config = Size.parse("2x1x1").config(4, 6)
     step = cost.Step(clips=4, tokens={"video": 12, "audio": 9}, text_tokens=4)
     each = cost.step_flops(config, step).total + cost.text_flops(192, 2, step).total
-    assert rows[3]["flops"] == 2 * each
-    assert rows[3]["parameters"] == sum(p.numel() for p in Network(config).parameters())
-    assert len(ElementTree.parse(svg).findall(".//{*}circle")) == 4
+    assert rows[0]["flops"] == 2 * each
+    assert rows[0]["parameters"] == sum(p.numel() for p in Network(config).parameters())
+    assert len(ElementTree.parse(svg).findall(".//{*}circle")) == 2
 
     with pytest.raises(ValueError, match=r"holds runs of .*'batch_size': 4.*; give another --json"):
-        main([*argv, "--steps", "1", "--batch-size", "8"])
+        main([*argv, "--batch-size", "8"])
 
 
 def test_the_law_is_drawn_through_the_runs():
