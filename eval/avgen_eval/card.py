@@ -20,6 +20,13 @@ BARS = {
 }
 
 
+FURTHER = {
+    "correlation": "picture against sound, correlation",
+    "lag_ms": "at a lag in ms of",
+    "sound_correlation": "sound against the truth, correlation",
+}
+
+
 def table(results: Path) -> str:
     """The table as Markdown, from the results of `make figures bench`.
 
@@ -95,6 +102,7 @@ def _others(result: dict[str, Any]) -> str:
             for key, figure in figures.items()
             if key.startswith("attribute_")
         }
+        named |= {label: figures.get(key) for key, label in FURTHER.items()}
         cells = ", ".join(f"{name} {_cell(figure)}" for name, figure in named.items() if figure)
         told.append(f"`{world}`: {cells}")
     return f"Without a bar, {result['settings']['count']} captions each. {'. '.join(told)}."
