@@ -94,7 +94,7 @@ def test_training_does_not_notice(folder, data, prompts, tmp_path, averaged):
 
 @pytest.mark.filterwarnings("ignore")
 def test_results_are_kept_and_every_figure_is_logged(folder, data, tmp_path):
-    callback = EvaluateClips(2, codecs=folder, worlds=("bounce",), count=2, steps=1)
+    callback = EvaluateClips(2, codecs=folder, worlds=("bounce",), count=2, steps=1, guidance=3.0)
     logger = CSVLogger(tmp_path / "logs")
     run = train(folder, data, callback, default_root_dir=str(tmp_path), logger=logger)
     result = read_result(tmp_path / "eval" / "worlds" / "step-000002")
