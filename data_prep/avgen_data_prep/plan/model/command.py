@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--model", required=True, metavar="RECIPE", help="a recipe by path or name, or a preset")
     add("--gpus", type=int, default=1, metavar="N", help="how many (%(default)s)")
-    add("--gpu", default="h100", metavar="KIND", help="a100, h100, h200, l40s (%(default)s)")
+    add("--gpu", default="h100", metavar="KIND", help="a100, h100, h200 (%(default)s)")
     add("--gpu-file", type=Path, metavar="FILE", help="YAML of data sheets (those of avgen)")
     add("--strategy", metavar="NAME",
         help=f"how the GPUs share weights and states: {' or '.join(STRATEGIES)} (the recipe's)")  # fmt: skip
