@@ -39,12 +39,12 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
 
 
-def split_parameters(vae: VideoVAE) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Weights of hidden layers, for Muon; and biases, norms, first and last layers."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    outer = ("coder.embed.weight", "coder.head.weight")
-    for name, parameter in vae.named_parameters():
+    outer = ("embed.weight", "head.weight")
+    for name, parameter in module.named_parameters():
         hidden = parameter.ndim > 1 and not name.endswith(outer)
         (matrices if hidden else others).append(parameter)
     return matrices, others
@@ -65,6 +65,7 @@ class VideoVAETraining(LightningModule):
         motion_gain: How much more moving pixels count.
         squared_weight: Of the squared error, next to the absolute error.
         calibration_batches: Batches that the normalisation is computed on.
+        decoder_only: Train the decoder alone; latents, their normalisation and the identity stay.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class VideoVAETraining(LightningModule):
         motion_gain: float = 3.0,
         squared_weight: float = 2.0,
         calibration_batches: int = 32,
+        decoder_only: bool = False,
     ) -> None:
         super().__init__()
         self.vae = vae if init_from is None else VideoVAE.from_file(init_from).train()
@@ -91,6 +93,9 @@ class VideoVAETraining(LightningModule):
         self.motion_gain = motion_gain
         self.squared_weight = squared_weight
         self.calibration_batches = calibration_batches
+        self.decoder_only = decoder_only
+        if decoder_only:
+            self.vae.requires_grad_(False).decoder.requires_grad_(True)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Reconstruct sampled, sometimes mirrored latents."""
@@ -128,15 +133,17 @@ class VideoVAETraining(LightningModule):
         loader = self.trainer.train_dataloader
         if loader is None:
             return
-        batches = itertools.islice(loader, self.calibration_batches)
         self.vae.eval()
-        self.vae.calibrate(batch["frames"].to(self.device) for batch in batches)
+        if not self.decoder_only:
+            batches = itertools.islice(loader, self.calibration_batches)
+            self.vae.calibrate(batch["frames"].to(self.device) for batch in batches)
         if self.output and self.trainer.is_global_zero:
             self.vae.save(Path(self.output), steps=self.trainer.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Muon with warm-up and cosine decay over the trainer's ``max_steps``."""
-        matrices, others = split_parameters(self.vae)
+        trained = self.vae.decoder if self.decoder_only else self.vae
+        matrices, others = split_parameters(trained)
         optimizer = Muon(matrices, others, lr=self.learning_rate)
         schedule = warmup_cosine(
             optimizer, warmup_steps=self.warmup_steps, max_steps=self.trainer.max_steps

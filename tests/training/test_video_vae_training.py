@@ -100,6 +100,19 @@ def test_unknown_worlds_are_refused() -> None:
         RenderedWorlds(["bounce", "mars"])
 
 
+def fit(module: VideoVAETraining, data: RenderedWorlds, steps: int) -> None:
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=data)
+
+
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*(does not have many workers|`IterableDataset`):UserWarning")
 def test_training_improves_calibrates_and_saves(tmp_path: Path) -> None:
@@ -111,16 +124,7 @@ def test_training_improves_calibrates_and_saves(tmp_path: Path) -> None:
     held_out = next(iter(data.val_dataloader()))["frames"]
     with torch.no_grad():
         before = psnr(module.vae.decode(module.vae.encode(held_out)), held_out).mean()
-    trainer = Trainer(
-        accelerator="cpu",
-        max_steps=40,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(module, datamodule=data)
+    fit(module, data, 40)
     loaded = VideoVAE.from_file(output)
     assert loaded.identity == module.vae.identity
     with torch.no_grad():
@@ -130,3 +134,26 @@ def test_training_improves_calibrates_and_saves(tmp_path: Path) -> None:
     assert after > before + 2
     torch.testing.assert_close(values.std(1), torch.ones(8), atol=1e-3, rtol=0)
     torch.testing.assert_close(values.mean(1), torch.zeros(8), atol=1e-3, rtol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*(does not have many workers|`IterableDataset`):UserWarning")
+def test_decoder_only_keeps_latents_and_identity(tmp_path: Path) -> None:
+    before, after = small_vae(), tmp_path / "after.safetensors"
+    data = small_data(audio=False)
+    frames = next(iter(data.val_dataloader()))["frames"]
+    before.calibrate([frames])
+    before.save(tmp_path / "before.safetensors")
+    module = VideoVAETraining(
+        small_vae(),
+        init_from=str(tmp_path / "before.safetensors"),
+        output=str(after),
+        decoder_only=True,
+    )
+    fit(module, data, 3)
+    vae = VideoVAE.from_file(after)
+    with torch.no_grad():
+        latents = before.eval().encode(frames)
+        assert vae.identity == before.identity
+        assert torch.equal(vae.encode(frames), latents)
+        assert not torch.equal(vae.decode(latents), before.decode(latents))
