@@ -61,19 +61,23 @@ class Network(nn.Module):
         """Shape of the transformer."""
         return self.model.config
 
-    def with_config(self, changes: Mapping[str, Any]) -> "Network":
-        """This network, weights and all, with other fields of `ModelConfig`.
+    def with_config(
+        self, changes: Mapping[str, Any], text: Mapping[str, Any] | None = None
+    ) -> "Network":
+        """This network, weights and all, with other fields of `ModelConfig` or arguments of its text encoder.
 
         Raises:
             ValueError: An unknown field, or one that these weights do not fit.
         """
         config = ModelConfig.from_dict(self.config.to_dict() | dict(changes))
-        network = Network(config, self.text_arguments, backend=self.backend, codecs=self.codecs)
+        told = self.text_arguments | dict(text or {})
+        network = Network(config, told, backend=self.backend, codecs=self.codecs)
         try:
             network.load_state_dict(self.state_dict())
         except RuntimeError as error:
             raise ValueError(
-                f"the weights do not fit a network with {dict(changes)}; start from none, or leave these as they are"
+                f"the weights do not fit a network with {dict(changes) | dict(text or {})}; "
+                "start from none, or leave these as they are"
             ) from error
         return network
 

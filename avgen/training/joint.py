@@ -40,7 +40,8 @@ class JointTraining(LightningModule):
         audio_channels: Latent channels of the audio codec.
         audio_codebooks: 0 trains continuous audio latents; else the discrete codes of so many codebooks.
         audio_codebook_size: Entries of a codebook, for discrete codes.
-        text: Name and arguments of the text encoder; see `avgen.model.bundle.Network`.
+        text: Name and arguments of the text encoder, or those that differ from ``init_from``; see
+            `avgen.model.bundle.Network`.
         init_from: Weights of the stage before: a file, a folder, or a name that ships.
         objective: Losses and dropouts.
         learning_rate: Peak.
@@ -88,7 +89,8 @@ class JointTraining(LightningModule):
         else:
             path = init_from if Path(init_from).is_file() else find_weights(init_from) / MODEL_FILE
             self.network = Network.from_file(path, backend=backend)
-            self.network = self.network.with_config(config) if config else self.network
+            if config or text:
+                self.network = self.network.with_config(config or {}, text)
         if audio_codebooks:
             self.network = self.network.with_codes("audio", audio_codebooks, audio_codebook_size)
         model = self.network.model

@@ -13,6 +13,9 @@ from avgen_eval.ablations.page import table, write_page
 from avgen_eval.ablations.rows import laboratory_codecs, read_rows
 from avgen_eval.ablations.study import find_question, find_variant, studies
 
+from avgen.model.bundle import Network
+from avgen.model.config import ModelConfig, preset
+
 PAGE = Path(__file__).parent.parent.parent / "docs" / "ablations.md"
 
 
@@ -47,9 +50,10 @@ def test_variants_of_a_setting_differ_from_it_in_what_they_name_only():
     assert len(set(keys)) == len(keys)
     one_way = find_variant("video_reads")
     assert baseline.training is not None
-    assert one_way.training == {**baseline.training, "config": {"reads": {"audio": []}}}
+    config = {"timed": None, "reads": {"audio": []}}
+    assert one_way.training == {**baseline.training, "config": config}
     assert (one_way.sampling, one_way.clips) == (baseline.sampling, baseline.clips)
-    assert find_variant("snapped").weights == "baseline"
+    assert find_variant("snapped").weights == "dequantised"
     assert find_variant("snapped").training is None
     assert find_variant("guide_none").sampling["guidance"] == {"text": 1.0}
 
@@ -60,6 +64,9 @@ def test_the_key_changes_with_what_figures_depend_on():
     assert replace(baseline, clips=31).key != baseline.key
     assert baseline.training is not None
     assert replace(baseline, training={**baseline.training, "steps": 1}).key != baseline.key
+    assert (
+        replace(baseline, training={**baseline.training, "start": "discrete"}).key != baseline.key
+    )
 
 
 def test_rows_of_other_definitions_are_left_out_and_broken_lines_told(tmp_path: Path):
@@ -85,6 +92,27 @@ def test_runs_that_have_a_row_are_not_run_again(tmp_path: Path, monkeypatch: pyt
         rows_module.run(["baseline", "written"], [0, 1], tmp_path, tmp_path, path)
     assert done == [("written", 0), ("baseline", 1), ("written", 1)]
     assert len(read_rows(path)) == 4
+
+
+def test_training_goes_on_from_the_weights_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    starts: dict[str, Path | None] = {}
+
+    def trained(variant, seed, data, start):
+        starts[f"{variant.name}-{seed}"] = start
+        return Network(find_config(), None), {"loss": 1.0}
+
+    monkeypatch.setattr(rows_module, "train", trained)
+    for _ in range(2):
+        rows_module._trained(find_variant("no_times"), 1, tmp_path, tmp_path)
+    assert list(starts) == ["stem-0", "no_times-1"]
+    assert starts["stem-0"] is None
+    assert str(starts["no_times-1"]).startswith(str(tmp_path / "stem-"))
+
+
+def find_config() -> ModelConfig:
+    return preset("nano", video_channels=2, audio_channels=2)
 
 
 def test_an_f1_is_of_the_sums_and_its_interval_covers_both_seeds():

@@ -229,6 +229,9 @@ def test_a_window_is_a_setting_of_training_and_stays_in_its_weights(tmp_path):
     assert JointTraining(init_from=path).network.config.window_seconds is None
     JointTraining(init_from=path, config={"window_seconds": 0.5}).network.save(path)
     assert JointTraining(init_from=path).network.config.window_seconds == 0.5
+    assert JointTraining(init_from=path).network.text_encoder.written_times is False
+    told = JointTraining(init_from=path, text={"written_times": True}).network
+    assert told.text_encoder.written_times is True
     module = JointTraining(config={"window_seconds": 2.0})
     assert module.network.config.window_seconds == 2.0
     with pytest.raises(ValueError, match="do not fit a network with"):

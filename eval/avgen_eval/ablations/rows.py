@@ -65,11 +65,11 @@ def _append(path: Path, row: dict[str, Any]) -> None:
 def _row(variant: Variant, seed: int, data: Path, work: Path) -> dict[str, Any]:
     source = studies()[0].get(str(variant.weights), variant)
     if source.training is None:
-        network, facts = Network.from_file(find_weights(str(source.weights)) / MODEL_FILE), {}
+        weights, facts = find_weights(str(source.weights)) / MODEL_FILE, {}
     else:
-        network, facts = _weights(source, seed, data, work)
+        weights, facts = _trained(source, seed, data, work)
     codecs = laboratory_codecs((source.training or {}).get("audio") == CONTINUOUS)
-    pipeline = AVPipeline(network, codecs.video, codecs.audio)
+    pipeline = AVPipeline(Network.from_file(weights), codecs.video, codecs.audio)
     noise = seed if source.training is None else 0
     head = {"variant": variant.name, "seed": seed, "key": variant.key, "provenance": provenance()}
     return {**head, **facts, **measure(pipeline, variant, noise)}
@@ -85,17 +85,18 @@ def laboratory_codecs(continuous: bool) -> Codecs:
     return codecs
 
 
-def _weights(variant: Variant, seed: int, data: Path, work: Path) -> tuple[Network, dict[str, Any]]:
-    """Trained weights with what is known of their training; those of a run before are read again."""
+def _trained(variant: Variant, seed: int, data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
+    """Weights of a variant with what is known of their training; those of a run before are used again."""
     stem = work / f"{variant.name}-{variant.key}-{seed}"
     weights, told = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
     if not told.exists():
+        start = variant.start and _trained(find_variant(variant.start), 0, data, work)[0]
         started = time.perf_counter()
-        network, losses = train(variant, seed, data)
+        network, losses = train(variant, seed, data, start or None)
         network.save(weights, variant=variant.name, seed=seed)
         facts = {"losses": losses, "training_seconds": time.perf_counter() - started}
         told.write_text(json.dumps(facts), encoding="utf-8")
-    return Network.from_file(weights), json.loads(told.read_text(encoding="utf-8"))
+    return weights, json.loads(told.read_text(encoding="utf-8"))
 
 
 def write_codecs(folder: Path) -> None:

@@ -38,11 +38,18 @@ class Variant:
     weights: str | None = None
 
     @property
+    def start(self) -> str | None:
+        """Name of the variant whose weights its training starts from."""
+        return (self.training or {}).get("start")
+
+    @property
     def key(self) -> str:
         """Hash of all that its figures depend on, besides the data and the seed."""
         source = studies()[0].get(str(self.weights))
         parts = [self.world, self.seconds, self.clips, self.ways, self.sampling, self.training]
         parts.append(self.weights if source is None else source.key)
+        if self.start is not None:
+            parts.append(find_variant(self.start).key)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -19,19 +19,22 @@ from avgen_eval.ablations.study import Variant
 CONTINUOUS = "continuous"
 
 
-def train(variant: Variant, seed: int, data: Path) -> tuple[Network, dict[str, float]]:
+def train(
+    variant: Variant, seed: int, data: Path, start: Path | None = None
+) -> tuple[Network, dict[str, float]]:
     """The averaged weights of a variant after its training, and its last validation losses.
 
     Args:
         variant: One that is trained.
         seed: Of the first weights, the order of the data, and all noise.
         data: Dataset of the setting; the variant on continuous latents reads ``DATA-continuous`` beside it.
+        start: Weights to go on from.
 
     Raises:
         DatasetError: A folder that cannot be used.
     """
     assert variant.training is not None
-    settings = dict(variant.training)
+    settings = {k: v for k, v in variant.training.items() if k != "start"}
     audio = settings.pop("audio", "dequantised")
     folder = data.with_name(f"{data.name}-{CONTINUOUS}") if audio == CONTINUOUS else data
     quiet_known_warnings()
@@ -45,7 +48,11 @@ def train(variant: Variant, seed: int, data: Path) -> tuple[Network, dict[str, f
     )
     codes = {"audio_codebooks": 8, "audio_codebook_size": 512} if audio == "codes" else {}
     module = JointTraining(
-        objective=_objective(settings.pop("objective")), seed=seed, **codes, **settings
+        objective=_objective(settings.pop("objective")),
+        seed=seed,
+        init_from=None if start is None else str(start),
+        **codes,
+        **settings,
     )
     trainer = Trainer(
         max_steps=steps,
