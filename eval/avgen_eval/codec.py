@@ -57,6 +57,17 @@ def psnr(original: np.ndarray, decoded: np.ndarray) -> float:
     return min(MAX_PSNR_DB, 10 * float(np.log10(PEAK**2 / max(error, 1e-12))))
 
 
+def added_flicker(original: np.ndarray, decoded: np.ndarray) -> float:
+    """Change from frame to frame that the original does not have: mean absolute value, grey levels of 255.
+
+    Args:
+        original: uint8 frames ``(F, H, W, 3)``, at least two.
+        decoded: The same shape.
+    """
+    change, made = (np.diff(x.astype(np.float32), axis=0) for x in (original, decoded))
+    return float(np.abs(made - change).mean())
+
+
 def mel_spectrum(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mel spectrum in decibels, ``(steps, 64)``: Hann windows of 32 ms every 8 ms."""
     mono = to_mono(waveform)

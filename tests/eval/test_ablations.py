@@ -7,14 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from avgen_eval.ablations import rows as rows_module
-from avgen_eval.ablations.command import main
-from avgen_eval.ablations.figures import FIGURES, clip_values, estimate, new_run_interval
+from avgen_eval.ablations.data import prepare_codecs, prepare_data
+from avgen_eval.ablations.figures import COSTS, FIGURES, clip_values, estimate, new_run_interval
+from avgen_eval.ablations.measuring import block_costs
 from avgen_eval.ablations.page import table, write_page
-from avgen_eval.ablations.rows import laboratory_codecs, read_rows
+from avgen_eval.ablations.rows import read_rows
 from avgen_eval.ablations.study import find_question, find_variant, studies
+from avgen_eval.codec import added_flicker
+from avgen_eval.known import get_world
+from avgen_eval.roundtrip import load_codecs
 
+from avgen.codecs.video_vae import VideoVAE
+from avgen.data.schema import read_info
 from avgen.model.bundle import Network
-from avgen.model.config import ModelConfig, preset
+from avgen.model.config import nano, preset
+from avgen.model.cost import Step, step_flops
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "ablations.md"
 
@@ -26,7 +33,7 @@ def row(variant: str, seed: int, matched: list[int], total: int = 4) -> dict:
     fields |= dict.fromkeys(("pad", "objects", "timbre", "mel_db", "spread_db"), values)
     ways = dict.fromkeys(("timed", "untimed", "v2a", "a2v"), fields)
     key = find_variant(variant).key
-    return {"variant": variant, "seed": seed, "key": key, "ways": ways, "seconds_per_clip": 0.5}
+    return {"variant": variant, "seed": seed, "key": key, "ways": ways, "costs": {"seconds": 0.5}}
 
 
 def write_rows(path: Path, rows: list[dict]) -> Path:
@@ -39,7 +46,7 @@ def test_every_question_names_variants_and_figures_that_are_there():
     for question in questions.values():
         assert set(question.variants) <= set(variants)
         assert question.baseline in question.variants
-        assert set(question.figures) - {"seconds"} <= set(FIGURES)
+        assert set(question.figures) <= set(FIGURES) | set(COSTS)
         assert question.plot in question.figures
         assert f"<!-- {question.name}: begin -->" in PAGE.read_text()
 
@@ -83,13 +90,13 @@ def test_runs_that_have_a_row_are_not_run_again(tmp_path: Path, monkeypatch: pyt
     path = write_rows(tmp_path / "rows.jsonl", [row("baseline", 0, [1, 2])])
     done: list[tuple[str, int]] = []
 
-    def made(variant, seed, data, work):
+    def made(variant, seed, work):
         done.append((variant.name, seed))
         return row(variant.name, seed, [3, 4])
 
     monkeypatch.setattr(rows_module, "_row", made)
     for _ in range(2):
-        rows_module.run(["baseline", "written"], [0, 1], tmp_path, tmp_path, path)
+        rows_module.run(["baseline", "written"], [0, 1], tmp_path, path)
     assert done == [("written", 0), ("baseline", 1), ("written", 1)]
     assert len(read_rows(path)) == 4
 
@@ -101,18 +108,25 @@ def test_training_goes_on_from_the_weights_of_the_start(
 
     def trained(variant, seed, data, start):
         starts[f"{variant.name}-{seed}"] = start
-        return Network(find_config(), None), {"loss": 1.0}
+        return Network(preset("nano", video_channels=2, audio_channels=2)), {"loss": 1.0}
 
     monkeypatch.setattr(rows_module, "train", trained)
+    monkeypatch.setattr(rows_module, "prepare_data", lambda variant, work: work)
     for _ in range(2):
-        rows_module._trained(find_variant("no_times"), 1, tmp_path, tmp_path)
+        rows_module._trained(find_variant("no_times"), 1, tmp_path)
     assert list(starts) == ["stem-0", "no_times-1"]
     assert starts["stem-0"] is None
-    assert str(starts["no_times-1"]).startswith(str(tmp_path / "stem-"))
+    assert str(starts["no_times-1"]).startswith(str(tmp_path / "weights" / "stem-"))
 
 
-def find_config() -> ModelConfig:
-    return preset("nano", video_channels=2, audio_channels=2)
+def test_time_strides_are_compared_at_equal_operations():
+    spent = {}
+    for name, latents in (("time_1", 25), ("time_4", 7), ("time_8", 4)):
+        training = find_variant(name).training
+        assert training is not None
+        step = Step(clips=16, tokens={"video": 16 * latents, "audio": 25}, text_tokens=100)
+        spent[name] = training["steps"] * step_flops(nano(), step).total
+    assert max(spent.values()) < 1.01 * min(spent.values())
 
 
 def test_an_f1_is_of_the_sums_and_its_interval_covers_both_seeds():
@@ -178,10 +192,36 @@ def test_a_table_without_a_variant_leaves_it_out():
 
 
 def test_continuous_codecs_are_others(tmp_path: Path):
-    assert main(["codecs", str(tmp_path)]) == 0
-    own, continuous = laboratory_codecs(False), laboratory_codecs(True)
+    own, continuous = (
+        load_codecs(str(prepare_codecs(find_variant(name), tmp_path)))
+        for name in ("dequantised", "continuous")
+    )
     assert own.audio.identity != continuous.audio.identity
     assert own.video.identity == continuous.video.identity
-    from avgen_eval.roundtrip import load_codecs
 
-    assert load_codecs(str(tmp_path)).audio.identity == continuous.audio.identity
+
+@pytest.mark.filterwarnings("ignore")
+def test_codecs_and_data_are_made_once(tmp_path: Path):
+    variant = find_variant("time_8")
+    assert variant.training is not None
+    training = {**variant.training, "vae_steps": 1}
+    short = replace(variant, training=training, train_clips=2, seconds=1.0)
+    data = prepare_data(short, tmp_path)
+    info = read_info(data)
+    assert info.num_examples == 2
+    codec = load_codecs(str(tmp_path / "codecs" / "time_8")).video
+    assert isinstance(codec, VideoVAE)
+    assert codec.time_stride == 8
+    times = [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.*"))]
+    assert prepare_data(short, tmp_path) == data
+    assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.*"))] == times
+    costs = block_costs(codec, get_world("drums").render(0, duration=1.0).clip)
+    assert (costs["block_ms"], costs["latents_per_second"]) == (320, 200)
+
+
+def test_flicker_is_the_change_that_the_original_has_not():
+    frames = np.random.default_rng(0).integers(0, 200, size=(5, 8, 8, 3)).astype(np.uint8)
+    assert added_flicker(frames, frames) == 0
+    assert added_flicker(frames, frames + 7) == 0
+    blinking = frames + np.array([0, 10, 0, 10, 0], np.uint8)[:, None, None, None]
+    assert added_flicker(frames, blinking) == 10

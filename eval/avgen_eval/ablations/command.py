@@ -16,14 +16,10 @@ def main(argv: list[str]) -> int:
         from avgen_eval.ablations.page import write_page
 
         write_page(options.rows, options.page)
-    elif options.verb == "codecs":
-        from avgen_eval.ablations.rows import write_codecs
-
-        write_codecs(options.folder)
     else:
         from avgen_eval.ablations.rows import run
 
-        run(_variants(options), options.seed, options.data, options.work, options.rows)
+        run(_variants(options), options.seed, options.work, options.rows)
     return 0
 
 
@@ -38,8 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="avgen eval ablations", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     add = verbs.add_parser("run", help="train and measure what has no row yet").add_argument
-    add("--data", type=Path, required=True, help="dataset; its command is in studies.yaml")
-    add("--work", type=Path, required=True, help="folder of trained weights")
+    add("--work", type=Path, required=True, help="folder of codecs, data and trained weights")
     add("--question", action="append", default=[], help=f"{', '.join(studies()[1])}; repeatable")
     add("--variant", action="append", default=[], help="repeatable (default: all)")
     add("--seed", type=int, nargs="+", default=[0, 1, 2], help="seeds of training (0 1 2)")
@@ -47,6 +42,4 @@ def _parser() -> argparse.ArgumentParser:
     add = verbs.add_parser("write", help="write the page of tables and plots").add_argument
     add("--rows", type=Path, default=ROWS, help=f"rows ({ROWS})")
     add("--page", type=Path, default=PAGE, help=f"page ({PAGE})")
-    add = verbs.add_parser("codecs", help="write codecs with continuous audio latents").add_argument
-    add("folder", type=Path, help="for `avgen prep worlds --weights`")
     return parser

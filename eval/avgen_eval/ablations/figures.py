@@ -45,7 +45,22 @@ FIGURES = {
     "agree_f1": FigureKind(title="sound against own picture, no times, F1", way="untimed", field="agree"),
     "v2a_f1": FigureKind(title="sound for a true picture, no times, F1", way="v2a", field="sound"),
     "a2v_f1": FigureKind(title="picture for a true sound, no times, F1", way="a2v", field="picture"),
+    "codec_psnr": FigureKind(title="codec: PSNR, dB", way="codec", field="psnr_db"),
+    "codec_flicker": FigureKind(
+        title="codec: added flicker, levels", way="codec", field="flicker", more_is_better=False
+    ),
+    "codec_f1": FigureKind(title="codec: picture F1", way="codec", field="picture"),
+    "codec_ms": FigureKind(
+        title="codec: picture events off, ms", way="codec", field="picture_ms", more_is_better=False
+    ),
 }  # fmt: skip
+COSTS = {
+    "seconds": "seconds a clip",
+    "latents_per_second": "latent places a second",
+    "block_ms": "a block lasts, ms",
+    "decode_ms": "and is decoded in, ms",
+}
+"""Columns of what a run costs: the median over seeds, without an interval."""
 
 
 @dataclass(frozen=True, kw_only=True)

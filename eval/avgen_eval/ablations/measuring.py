@@ -2,24 +2,31 @@
 
 ``timed``: as the caption says. ``again``: the same with another seed of the noise. ``untimed``: without the times of
 events. ``v2a``, ``a2v``: with the true picture or sound, and without times, so that only the given stream tells them.
+``codec``: not generated, but the true clip through the codecs and back.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+
 from avgen.clip import Clip
+from avgen.codecs.video_vae import VideoVAE
 from avgen.pipeline import AVPipeline, Request
 from avgen.sampling.guidance import Guidance
 from avgen_eval.ablations.study import Variant
-from avgen_eval.codec import log_mel_distance
+from avgen_eval.codec import added_flicker, log_mel_distance, psnr
 from avgen_eval.events import score_events
 from avgen_eval.known import HELD_OUT_SEED, ExampleLike, get_world
 from avgen_eval.requested import requested_moments
+from avgen_eval.roundtrip import Codecs, round_trip
 from avgen_eval.suites import choose_caption
 
 WINDOW_MS = 60
 BATCH = 16
+DECODED_BLOCKS = 21
 OTHER_SEED = 7_000_000
 Case = tuple[int, ExampleLike]
 WAYS: dict[str, Callable[[ExampleLike], dict[str, Any]]] = {
@@ -29,10 +36,11 @@ WAYS: dict[str, Callable[[ExampleLike], dict[str, Any]]] = {
     "v2a": lambda example: {"video": example.clip},
     "a2v": lambda example: {"audio": example.clip},
 }
+CODEC = "codec"
 
 
 def measure(pipeline: AVPipeline, variant: Variant, seed: int) -> dict[str, Any]:
-    """Counts ``[matched, asked, found]`` and values per clip, for each way of asking, and seconds per clip.
+    """Counts ``[matched, asked, found]`` and values per clip for each way of asking, and what a clip costs.
 
     Args:
         pipeline: With the variant's weights.
@@ -48,14 +56,49 @@ def measure(pipeline: AVPipeline, variant: Variant, seed: int) -> dict[str, Any]
     sampling["guidance"] = Guidance(**sampling.get("guidance", {}))
     made: dict[str, list[Clip]] = {}
     started = time.perf_counter()
-    for way in variant.ways:
+    asked = [way for way in variant.ways if way != CODEC]
+    for way in asked:
         requests = [_request(case, way, seed) for case in cases]
         made[way] = pipeline.generate(requests, batch_size=BATCH, **sampling)
-    seconds = (time.perf_counter() - started) / (len(variant.ways) * len(cases))
+    seconds = (time.perf_counter() - started) / (len(asked) * len(cases))
+    if CODEC in variant.ways:
+        codecs = Codecs(video=pipeline.video_codec, audio=pipeline.audio_codec)
+        made[CODEC] = round_trip([example.clip for _, example in cases], codecs)
     ways = {way: _counts(variant.world, cases, clips) for way, clips in made.items()}
     pairs = zip(made["timed"], made["again"], strict=True)
     ways["timed"]["spread_db"] = [_distance(first, second) for first, second in pairs]
-    return {"ways": ways, "seconds_per_clip": seconds}
+    assert isinstance(pipeline.video_codec, VideoVAE)
+    costs = block_costs(pipeline.video_codec, cases[0][1].clip)
+    return {"ways": ways, "costs": {"seconds": seconds, **costs}}
+
+
+@torch.inference_mode()
+def block_costs(codec: VideoVAE, clip: Clip) -> dict[str, float]:
+    """What a picture costs that must answer while it is made.
+
+    Returns:
+        Places in the latents of a second (``latents_per_second``), how long the frames of one latent step last
+        (``block_ms``), and the median time to decode them (``decode_ms``).
+    """
+    assert clip.frames is not None
+    assert clip.fps is not None
+    fps = float(clip.fps)
+    shape = (
+        1,
+        codec.latent_channels,
+        *(side // codec.space_stride for side in clip.frames.shape[1:3]),
+    )
+    block = torch.zeros(*shape[:2], 1, *shape[2:])
+    state, times = None, []
+    for _ in range(DECODED_BLOCKS):
+        started = time.perf_counter()
+        _, state = codec.decode_chunk(block, state)
+        times.append(time.perf_counter() - started)
+    return {
+        "latents_per_second": shape[2] * shape[3] * fps / codec.time_stride,
+        "block_ms": 1000 * codec.time_stride / fps,
+        "decode_ms": 1000 * sorted(times)[DECODED_BLOCKS // 2],
+    }
 
 
 def _request(case: Case, way: str, seed: int) -> Request:
@@ -88,12 +131,21 @@ def _count(world: str, number: int, example: ExampleLike, clip: Clip) -> dict[st
         "pad": round(float(found.attributes["pad"]), 4) if "pad" in found.attributes else None,
         "timbre": None if timbre is None else round(float(timbre), 4),
         "mel_db": _distance(example.clip, clip),
+        "picture_ms": _lateness(asked.picture, picture),
+        "psnr_db": round(psnr(example.clip.frames, clip.frames), 3),
+        "flicker": round(added_flicker(example.clip.frames, clip.frames), 4),
     }
 
 
 def _matched(asked: Sequence[float], found: Sequence[float]) -> list[int]:
     score = score_events(asked, found, WINDOW_MS)
     return [score.num_matched, score.num_requested, score.num_detected]
+
+
+def _lateness(asked: Sequence[float], found: Sequence[float]) -> float | None:
+    """Mean distance of matched events, milliseconds."""
+    errors = score_events(asked, found, WINDOW_MS).errors_ms
+    return round(float(np.abs(errors).mean()), 3) if errors else None
 
 
 def _distance(first: Clip, second: Clip) -> float:

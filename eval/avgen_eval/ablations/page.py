@@ -3,11 +3,19 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
-from avgen_eval.ablations.figures import FIGURES, Estimate, clip_values, estimate, new_run_interval
+from avgen_eval.ablations.figures import (
+    COSTS,
+    FIGURES,
+    Estimate,
+    clip_values,
+    estimate,
+    new_run_interval,
+)
 from avgen_eval.ablations.plot import draw_plot
 from avgen_eval.ablations.rows import read_rows
 from avgen_eval.ablations.study import Question, studies
@@ -38,13 +46,8 @@ def write_page(rows_path: Path, page: Path) -> None:
 def table(question: Question, rows: Mapping[str, Rows]) -> str:
     """A table in Markdown: figures with intervals, in bold where they differ from the baseline's."""
     kinds = [FIGURES[name] for name in question.figures if name in FIGURES]
-    timed = "seconds" in question.figures
-    head = [
-        "variant",
-        "seeds",
-        *(kind.title for kind in kinds),
-        *(["seconds a clip"] if timed else []),
-    ]
+    costs = [name for name in question.figures if name in COSTS]
+    head = ["variant", "seeds", *(kind.title for kind in kinds), *(COSTS[name] for name in costs)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name, of_variant in rows.items():
         cells = [_label(question, name), str(len(of_variant))]
@@ -54,9 +57,7 @@ def table(question: Question, rows: Mapping[str, Rows]) -> str:
             cells.append(
                 _cell(estimate(values), name != question.baseline and _differs(values, base))
             )
-        if timed:
-            seconds = sorted(row["seconds_per_clip"] for row in of_variant)
-            cells.append(f"{seconds[len(seconds) // 2]:.2f}")
+        cells += [f"{median(row['costs'][name] for row in of_variant):.3g}" for name in costs]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",

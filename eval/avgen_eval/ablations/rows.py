@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from avgen.checkpoint import AUDIO_FILE, MODEL_FILE, VIDEO_FILE, find_weights
-from avgen.codecs.audio_codec import SeanetAudioCodec
+from avgen.checkpoint import MODEL_FILE, find_weights
 from avgen.model.bundle import Network
 from avgen.pipeline import AVPipeline
+from avgen_eval.ablations.data import prepare_codecs, prepare_data
 from avgen_eval.ablations.measuring import measure
 from avgen_eval.ablations.study import Variant, find_variant, studies
-from avgen_eval.ablations.training import CONTINUOUS, train
+from avgen_eval.ablations.training import train
 from avgen_eval.results import provenance
-from avgen_eval.roundtrip import Codecs, load_codecs
-
-CODECS = "tiny"
+from avgen_eval.roundtrip import load_codecs
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -39,21 +37,20 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def run(names: Sequence[str], seeds: Sequence[int], data: Path, work: Path, path: Path) -> None:
+def run(names: Sequence[str], seeds: Sequence[int], work: Path, path: Path) -> None:
     """Train and measure what has no row yet; seeds in the outer order, so that all variants get their first one first.
 
     Args:
         names: Variants.
         seeds: Of training, or of sampling where weights ship.
-        data: Dataset of the trained variants.
-        work: Folder of trained weights.
+        work: Folder of codecs, data and trained weights.
         path: File of the rows.
     """
     for seed in seeds:
         for name in names:
             done = {(row["variant"], row["seed"]) for row in read_rows(path)}
             if (name, seed) not in done:
-                _append(path, _row(find_variant(name), seed, data, work))
+                _append(path, _row(find_variant(name), seed, work))
 
 
 def _append(path: Path, row: dict[str, Any]) -> None:
@@ -62,46 +59,30 @@ def _append(path: Path, row: dict[str, Any]) -> None:
         file.write(json.dumps(row, sort_keys=True) + "\n")
 
 
-def _row(variant: Variant, seed: int, data: Path, work: Path) -> dict[str, Any]:
+def _row(variant: Variant, seed: int, work: Path) -> dict[str, Any]:
     source = studies()[0].get(str(variant.weights), variant)
     if source.training is None:
-        weights, facts = find_weights(str(source.weights)) / MODEL_FILE, {}
+        codecs = find_weights(str(source.weights))
+        weights, facts, noise = codecs / MODEL_FILE, {}, seed
     else:
-        weights, facts = _trained(source, seed, data, work)
-    codecs = laboratory_codecs((source.training or {}).get("audio") == CONTINUOUS)
-    pipeline = AVPipeline(Network.from_file(weights), codecs.video, codecs.audio)
-    noise = seed if source.training is None else 0
+        codecs = prepare_codecs(source, work)
+        weights, facts, noise = *_trained(source, seed, work), 0
+    pair = load_codecs(str(codecs))
+    pipeline = AVPipeline(Network.from_file(weights), pair.video, pair.audio)
     head = {"variant": variant.name, "seed": seed, "key": variant.key, "provenance": provenance()}
     return {**head, **facts, **measure(pipeline, variant, noise)}
 
 
-def laboratory_codecs(continuous: bool) -> Codecs:
-    """The codecs that ship; with ``continuous`` the audio latents are those before the quantiser."""
-    codecs = load_codecs(CODECS)
-    if continuous:
-        assert isinstance(codecs.audio, SeanetAudioCodec)
-        codecs.audio.quantised = False
-        codecs.audio.identity = codecs.audio.latent_identity()
-    return codecs
-
-
-def _trained(variant: Variant, seed: int, data: Path, work: Path) -> tuple[Path, dict[str, Any]]:
+def _trained(variant: Variant, seed: int, work: Path) -> tuple[Path, dict[str, Any]]:
     """Weights of a variant with what is known of their training; those of a run before are used again."""
-    stem = work / f"{variant.name}-{variant.key}-{seed}"
+    stem = work / "weights" / f"{variant.name}-{variant.key}-{seed}"
     weights, told = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
     if not told.exists():
-        start = variant.start and _trained(find_variant(variant.start), 0, data, work)[0]
+        start = variant.start and _trained(find_variant(variant.start), 0, work)[0]
+        data = prepare_data(variant, work)
         started = time.perf_counter()
         network, losses = train(variant, seed, data, start or None)
         network.save(weights, variant=variant.name, seed=seed)
         facts = {"losses": losses, "training_seconds": time.perf_counter() - started}
         told.write_text(json.dumps(facts), encoding="utf-8")
     return weights, json.loads(told.read_text(encoding="utf-8"))
-
-
-def write_codecs(folder: Path) -> None:
-    """Codecs for the data of the variant on continuous latents."""
-    folder.mkdir(parents=True, exist_ok=True)
-    codecs = laboratory_codecs(continuous=True)
-    codecs.video.save(folder / VIDEO_FILE)  # type: ignore[attr-defined]
-    codecs.audio.save(folder / AUDIO_FILE)  # type: ignore[attr-defined]

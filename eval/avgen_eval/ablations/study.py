@@ -23,6 +23,7 @@ class Variant:
         clips: Held-out clips that are measured.
         ways: Ways of asking; see `avgen_eval.ablations.measuring`.
         sampling: Arguments of `avgen.pipeline.AVPipeline.generate`.
+        train_clips: Clips of its training data; 0 where its weights are there.
         training: How its weights are trained; None where they are there.
         weights: Name of shipped weights, or of the variant whose weights it samples from.
     """
@@ -34,6 +35,7 @@ class Variant:
     clips: int
     ways: tuple[str, ...]
     sampling: Mapping[str, Any]
+    train_clips: int = 0
     training: Mapping[str, Any] | None = None
     weights: str | None = None
 
@@ -44,12 +46,12 @@ class Variant:
 
     @property
     def key(self) -> str:
-        """Hash of all that its figures depend on, besides the data and the seed."""
+        """Hash of all that its figures depend on, besides the seed."""
         source = studies()[0].get(str(self.weights))
         parts = [self.world, self.seconds, self.clips, self.ways, self.sampling, self.training]
         parts.append(self.weights if source is None else source.key)
-        if self.start is not None:
-            parts.append(find_variant(self.start).key)
+        if self.training is not None:
+            parts += [self.train_clips, self.start and find_variant(self.start).key]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -125,6 +127,7 @@ def _variant(name: str, given: Mapping[str, Any], setting: Mapping[str, Any]) ->
         clips=merged["clips"],
         ways=tuple(merged["ways"]),
         sampling=merged["sampling"],
+        train_clips=0 if source else merged["train_clips"],
         training=None if source else merged["training"],
         weights=source,
     )

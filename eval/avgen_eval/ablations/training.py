@@ -16,7 +16,8 @@ from avgen.training.ema import EMA
 from avgen.training.joint import JointTraining
 from avgen_eval.ablations.study import Variant
 
-CONTINUOUS = "continuous"
+OF_DATA = ("start", "time_stride", "vae_steps")
+"""Settings that say what a training is given; see `avgen_eval.ablations.data`."""
 
 
 def train(
@@ -27,21 +28,20 @@ def train(
     Args:
         variant: One that is trained.
         seed: Of the first weights, the order of the data, and all noise.
-        data: Dataset of the setting; the variant on continuous latents reads ``DATA-continuous`` beside it.
+        data: Its dataset.
         start: Weights to go on from.
 
     Raises:
         DatasetError: A folder that cannot be used.
     """
     assert variant.training is not None
-    settings = {k: v for k, v in variant.training.items() if k != "start"}
+    settings = {k: v for k, v in variant.training.items() if k not in OF_DATA}
     audio = settings.pop("audio", "dequantised")
-    folder = data.with_name(f"{data.name}-{CONTINUOUS}") if audio == CONTINUOUS else data
     quiet_known_warnings()
     seed_everything(seed, verbose=False)
     steps, ema = settings.pop("steps"), EMA(settings.pop("ema"))
     loader = LatentDataModule(
-        [str(folder)],
+        [str(data)],
         batch_size=settings.pop("batch_size"),
         seed=seed,
         modalities=["video", "codes" if audio == "codes" else "audio"],
