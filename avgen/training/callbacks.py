@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from avgen.training.ema import EMA
+from avgen.training.flops import batch_flops
 
 
 class ExportWeights(Callback):
@@ -58,8 +59,8 @@ class ExportWeights(Callback):
 class Throughput(Callback):
     """Clips and tokens per second, and model FLOP utilisation (Chowdhery et al. 2022, arXiv 2204.02311).
 
-    The FLOPs of a step are ``6 * parameters * tokens`` per stream plus those of self-attention. The peak is the
-    device's data sheet value on CUDA and a measured bf16 matrix product on the CPU.
+    The FLOPs of a step are those of `avgen.training.flops.batch_flops`. The peak is the device's data sheet value on
+    CUDA and a measured bf16 matrix product on the CPU.
     """
 
     def __init__(self, every_n_steps: int = 50) -> None:
@@ -82,10 +83,8 @@ class Throughput(Callback):
     ) -> None:
         """Count, and log at the interval."""
         self._clips += len(batch)
-        for part in batch.parts:
-            layout = pl_module.layout(part)
-            self._tokens += len(part) * layout.num_tokens
-            self._flops += len(part) * step_flops(pl_module.network.model, layout)
+        self._tokens += sum(len(part) * pl_module.layout(part).num_tokens for part in batch.parts)
+        self._flops += batch_flops(pl_module, batch)
         if trainer.global_step % self.every_n_steps or not trainer.global_step:
             return
         seconds = time.perf_counter() - self._start
@@ -95,21 +94,6 @@ class Throughput(Callback):
         pl_module.log("speed/tokens_per_second", self._tokens * scale)
         pl_module.log("speed/mfu", self._flops / sharing / seconds / self._peak)
         self._reset()
-
-
-def step_flops(model: Any, layout: Any) -> float:
-    """Floating point operations of forward and backward for one clip of a layout."""
-    total = 0.0
-    for name, grid in layout.grids.items():
-        stream, count = model.config.streams[name], len(grid)
-        parameters = sum(
-            p.numel() for block in model.blocks for p in block.layers[name].parameters()
-        )
-        attention = (
-            2 * count * count * stream.num_heads * model.config.head_dim * model.config.depth
-        )
-        total += 6 * parameters * count + 6 * attention
-    return total
 
 
 def peak_flops(device: torch.device) -> float:

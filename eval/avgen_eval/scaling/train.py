@@ -1,21 +1,17 @@
 """One run of the study: a network of a size, trained for so many steps, and its loss on what was held out."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from avgen.cli.train import quiet_known_warnings
-from avgen.data.batch import AVBatch, PackedBatch
 from avgen.data.datamodule import LatentDataModule
-from avgen.model import cost
 from avgen.model.bundle import Network
 from avgen.model.config import ModelConfig, tiny
 from avgen.ops.precision import computes_bfloat16
-from avgen.text.base import segments
-from avgen.text.byte_encoder import ByteTextEncoder, pieces
+from avgen.training.flops import batch_flops
 from avgen.training.joint import JointTraining
 
 _VALIDATION_SEED = 0
@@ -144,21 +140,6 @@ class Work(Callback):
         """Count a batch."""
         assert isinstance(pl_module, JointTraining)
         self.flops += batch_flops(pl_module, batch)
-
-
-def batch_flops(module: JointTraining, batch: AVBatch | PackedBatch) -> int:
-    """Operations of forward and backward over a batch, text as if every clip had texts of its own."""
-    total, encoder = 0, module.network.text_encoder
-    for part in batch.parts:
-        tokens: Mapping[str, int] = {n: len(g) for n, g in module.layout(part).grids.items()}
-        texts = [len(pieces(segment.text)) for c in part.captions for segment in segments(c)]
-        step = cost.Step(
-            clips=len(part), tokens=tokens, text_tokens=max(1, round(sum(texts) / len(part)))
-        )
-        total += cost.step_flops(module.network.config, step).total
-        if isinstance(encoder, ByteTextEncoder):
-            total += cost.text_flops(encoder.width, len(encoder.layers), step).total
-    return total
 
 
 def _module(
