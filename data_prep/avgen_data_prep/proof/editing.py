@@ -1,6 +1,7 @@
 """Clips edited together into files by PyAV alone, and what is then true of them."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -130,6 +131,7 @@ def edit(
             sound_at=sound_at,
             gop=gop,
         )
+        _leave_real_time()
         if _plays(path, len(indices)):
             break
     else:
@@ -210,6 +212,12 @@ def _write(
             packets += _sound_packets(audio, waveform * levels[:, None], layout, sound_at)
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             container.mux(packet)
+
+
+def _leave_real_time() -> None:
+    """SVT-AV1, where it may, makes its caller a real-time thread, which starves all other processes."""
+    if hasattr(os, "SCHED_FIFO") and os.sched_getscheduler(0) == os.SCHED_FIFO:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _plays(path: Path, pictures: int) -> bool:

@@ -48,16 +48,6 @@ class Row:
     only_candidate: int = 0
 
     @property
-    def warning(self) -> str:
-        """How many prompts are left out, in words; empty where every one has its partner, or none has."""
-        if self.comparison is None or not self.comparison.num_unpaired:
-            return ""
-        return (
-            f"compared on {self.comparison.num_prompts} pairs of prompts; left out without a partner: "
-            f"{self.only_baseline} of the baseline, {self.only_candidate} of the candidate"
-        )
-
-    @property
     def verdict(self) -> Verdict | None:
         """What the corrected p-value and the direction say; None where it could not be compared."""
         if self.comparison is None or self.p_corrected is None:

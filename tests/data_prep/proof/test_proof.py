@@ -1,6 +1,7 @@
 """The pipeline on films whose truth is known, held to the bars of a proof; and a proof that can fail."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from avgen_data_prep.pipeline.runner import Run
 from avgen_data_prep.pipeline.spec import parse
 from avgen_data_prep.proof.__main__ import main
 from avgen_data_prep.proof.corpus import Corpus, make_corpus
+from avgen_data_prep.proof.editing import edit
 from avgen_data_prep.proof.films import FORMATS, plan_film
 from avgen_data_prep.proof.kill import SAME, kill_and_resume
 from avgen_data_prep.proof.score import Score, score_run
+from avgen_data_prep.worlds import WORLDS
 
 # What is compared with the truth; the rest of the default pipeline measures and has tests of its own.
 PIPELINE = "stages: [probe, shots, source_sync, cut, captions]\n"
@@ -144,3 +147,10 @@ def test_killed_twice_the_manifest_is_the_same(tmp_path: Path) -> None:
         two_nodes=False,
     )
     assert found == {"process": SAME}
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_OTHER"), reason="no scheduling classes here")
+def test_writing_av1_leaves_the_process_an_ordinary_one(tmp_path: Path) -> None:
+    example = WORLDS["drums"].render(0, duration=0.5)
+    edit(tmp_path / "a.mkv", [example], video_codec="libsvtav1", audio_codec="flac")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
