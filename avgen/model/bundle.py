@@ -66,14 +66,17 @@ class Network(nn.Module):
     ) -> "Network":
         """This network, weights and all, with other fields of `ModelConfig` or arguments of its text encoder.
 
+        Cross-modal attention that these weights lack starts anew.
+
         Raises:
             ValueError: An unknown field, or one that these weights do not fit.
         """
         config = ModelConfig.from_dict(self.config.to_dict() | dict(changes))
         told = self.text_arguments | dict(text or {})
         network = Network(config, told, backend=self.backend, codecs=self.codecs)
+        new = {k: v for k, v in network.state_dict().items() if ".partners." in k}
         try:
-            network.load_state_dict(self.state_dict())
+            network.load_state_dict(new | self.state_dict())
         except RuntimeError as error:
             raise ValueError(
                 f"the weights do not fit a network with {dict(changes) | dict(text or {})}; "

@@ -242,6 +242,18 @@ def test_a_window_is_a_setting_of_training_and_stays_in_its_weights(tmp_path):
         JointTraining(config={"windows": 2.0})
 
 
+def test_streams_that_never_read_each_other_can_begin_to(tmp_path):
+    path = str(tmp_path / "n.safetensors")
+    apart = Network(replace(CONFIG, reads={"video": (), "audio": ()}), {"num_heads": 2})
+    apart.save(path)
+    joined = JointTraining(init_from=path, config={"reads": {}}).network
+    kept = apart.state_dict()
+    assert all(torch.equal(joined.state_dict()[name], kept[name]) for name in kept)
+    new = joined.state_dict().keys() - kept.keys()
+    assert new
+    assert all(".partners." in name for name in new)
+
+
 @pytest.mark.usefixtures("quiet")
 def test_discrete_codes_are_a_setting(data):
     training = module(learning_rate=1e-2)
