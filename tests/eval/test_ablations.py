@@ -181,6 +181,8 @@ def test_a_page_is_written_from_rows(tmp_path: Path):
     assert "Another seed should land here (sound F1): `baseline`" in text
     picture = (tmp_path / "ablations" / "timed_text.svg").read_text()
     assert picture.count("<circle") == 3 + 6
+    assert "<!-- noise: begin -->\nNot measured yet.\n<!-- noise: end -->" in text
+    assert not (tmp_path / "ablations" / "noise.svg").exists()
     page.write_text("nothing here")
     with pytest.raises(ValueError, match="timed_text: begin"):
         write_page(tmp_path / "rows.jsonl", page)

@@ -21,22 +21,27 @@ from avgen_eval.ablations.rows import read_rows
 from avgen_eval.ablations.study import Question, studies
 
 Rows = Sequence[Mapping[str, Any]]
+NOT_MEASURED = "Not measured yet."
 
 
 def write_page(rows_path: Path, page: Path) -> None:
     """Replace what stands between the markers of each question, and draw its plot beside the page.
 
+    A question without a row of its baseline and of another variant is said not to be measured.
+
     Raises:
-        ValueError: The page lacks the markers of a question that has rows.
+        ValueError: The page lacks the markers of a question.
     """
     rows = read_rows(rows_path)
     document = page.read_text(encoding="utf-8")
     for question in studies()[1].values():
         found = {name: [r for r in rows if r["variant"] == name] for name in question.variants}
         found = {name: of_variant for name, of_variant in found.items() if of_variant}
-        if question.baseline not in found or len(found) < 2:
-            continue
         picture = page.parent / "ablations" / f"{question.name}.svg"
+        if question.baseline not in found or len(found) < 2:
+            picture.unlink(missing_ok=True)
+            document = _replaced(document, question.name, NOT_MEASURED)
+            continue
         picture.parent.mkdir(exist_ok=True)
         picture.write_text(draw_plot(question, found), encoding="utf-8")
         document = _replaced(document, question.name, table(question, found))
