@@ -27,8 +27,8 @@ class Request:
         image: ``(H, W, 3)`` uint8 first frame.
         video: Clip whose picture is given; its sound is generated.
         audio: Clip whose sound is given; its picture is generated.
-        prefix: Clip that is continued; ``duration`` includes it. Its last 0.24 s blend into what codecs make of them.
-        infill: Clip of which one span is made anew; around the span as with ``prefix``.
+        prefix: Clip that is continued; ``duration`` includes it.
+        infill: Clip of which one span is made anew.
         span: Start and end of that span, in seconds.
         height: Pixels.
         width: Pixels.

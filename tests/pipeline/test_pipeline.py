@@ -12,7 +12,6 @@ from avgen.checkpoint import CheckpointError
 from avgen.clip import Clip
 from avgen.codecs.video_vae import VideoVAE
 from avgen.pipeline import AVPipeline, Request
-from avgen.pipeline.canvas import blended
 from avgen.sampling.guidance import Guidance
 
 HIT = Event.at(0.1, 0.2, "the red ball hits the floor", "visual")
@@ -74,10 +73,11 @@ def test_continuing_keeps_what_was_given_and_makes_the_rest(pipe):
     prefix = clip(13)
     made = pipe("a", prefix=prefix, duration=1.0, steps=2)
     assert made.num_frames == 25
-    assert np.array_equal(made.frames[:7], prefix.frames[:7])
-    assert np.array_equal(made.waveform[:, : 7 * 640], prefix.waveform[:, : 7 * 640])
-    away = np.abs(made.frames[:13].astype(int) - prefix.frames).mean(axis=(1, 2, 3))
-    assert 0 < away[7] < away[12]
+    assert np.array_equal(made.frames[:13], prefix.frames)
+    fade = round(0.005 * 16_000)
+    assert np.array_equal(
+        made.waveform[:, : 13 * 640 - fade], prefix.waveform[:, : 13 * 640 - fade]
+    )
     assert made.frames[13:].std() > 0
 
 
@@ -85,11 +85,12 @@ def test_filling_a_span_keeps_what_is_around_it(pipe):
     whole = clip(25)
     made = pipe("a", infill=whole, span=(0.36, 0.68), steps=2)
     assert made.num_frames == 25
-    for first, last in ((0, 4), (21, 25)):
-        assert np.array_equal(made.frames[first:last], whole.frames[first:last])
-        part = slice(640 * first, 640 * last)
-        assert np.array_equal(made.waveform[:, part], whole.waveform[:, part])
+    for part in (slice(0, 9), slice(17, 25)):
+        assert np.array_equal(made.frames[part], whole.frames[part])
     assert not np.array_equal(made.frames[9:17], whole.frames[9:17])
+    fade = 80
+    for part in (slice(0, 9 * 640 - fade), slice(17 * 640 + fade, 25 * 640)):
+        assert np.array_equal(made.waveform[:, part], whole.waveform[:, part])
     assert np.abs(made.waveform - whole.waveform)[:, 9 * 640 : 17 * 640].mean() > 0.1
     assert made.request["span"] == [0.36, 0.68]
 
@@ -269,11 +270,3 @@ def test_snapped_sound_is_made_of_codes(pipe):
     plain, snapped = (pipe.generate([request], steps=2, snap_audio=s)[0] for s in (False, True))
     assert np.array_equal(plain.frames, snapped.frames)
     assert not np.array_equal(plain.waveform, snapped.waveform)
-
-
-def test_given_frames_blend_towards_what_was_made_only():
-    given = np.array([1, 1, 1, 1, 0, 0, 1, 1, 1, 0], bool)
-    weight = blended(given, 3)
-    assert weight == pytest.approx([1, 1, 2 / 3, 1 / 3, 0, 0, 1 / 2, 1, 1 / 2, 0])
-    assert np.array_equal(blended(np.ones(4, bool), 3), np.ones(4))
-    assert np.array_equal(blended(np.array([1, 0, 0], bool), 3), [1, 0, 0])
