@@ -119,6 +119,9 @@ def _counts(world: str, cases: Sequence[Case], clips: Sequence[Clip]) -> dict[st
 
 
 def _count(world: str, number: int, example: ExampleLike, clip: Clip) -> dict[str, Any]:
+    true, made = example.clip.frames, clip.frames
+    assert true is not None
+    assert made is not None
     found = get_world(world).detect(clip, example.truth)
     asked = requested_moments(choose_caption(example.captions, number))
     sound, picture = list(found.sound_times), list(found.picture_times)
@@ -132,8 +135,8 @@ def _count(world: str, number: int, example: ExampleLike, clip: Clip) -> dict[st
         "timbre": None if timbre is None else round(float(timbre), 4),
         "mel_db": _distance(example.clip, clip),
         "picture_ms": _lateness(asked.picture, picture),
-        "psnr_db": round(psnr(example.clip.frames, clip.frames), 3),
-        "flicker": round(added_flicker(example.clip.frames, clip.frames), 4),
+        "psnr_db": round(psnr(true, made), 3),
+        "flicker": round(added_flicker(true, made), 4),
     }
 
 
