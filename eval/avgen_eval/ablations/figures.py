@@ -23,13 +23,11 @@ class FigureKind:
         title: Of the column.
         way: Way of asking; see `avgen_eval.ablations.measuring`.
         field: Field of a clip: counts, of which an F1 is made, or values, which are averaged.
-        more_is_better: For the reader.
     """
 
     title: str
     way: str
     field: str
-    more_is_better: bool = True
 
 
 FIGURES = {
@@ -38,21 +36,15 @@ FIGURES = {
     "pad": FigureKind(title="right pad", way="timed", field="pad"),
     "objects": FigureKind(title="described objects only", way="timed", field="objects"),
     "timbre": FigureKind(title="timbre right", way="timed", field="timbre"),
-    "mel_db": FigureKind(
-        title="log-mel distance to the render, dB", way="timed", field="mel_db", more_is_better=False
-    ),
+    "mel_db": FigureKind(title="log-mel distance to the render, dB", way="timed", field="mel_db"),
     "spread_db": FigureKind(title="diversity: log-mel distance of two seeds, dB", way="timed", field="spread_db"),
     "agree_f1": FigureKind(title="sound against own picture, no times, F1", way="untimed", field="agree"),
     "v2a_f1": FigureKind(title="sound for a true picture, no times, F1", way="v2a", field="sound"),
     "a2v_f1": FigureKind(title="picture for a true sound, no times, F1", way="a2v", field="picture"),
     "codec_psnr": FigureKind(title="codec: PSNR, dB", way="codec", field="psnr_db"),
-    "codec_flicker": FigureKind(
-        title="codec: added flicker, levels", way="codec", field="flicker", more_is_better=False
-    ),
+    "codec_flicker": FigureKind(title="codec: added flicker, levels", way="codec", field="flicker"),
     "codec_f1": FigureKind(title="codec: picture F1", way="codec", field="picture"),
-    "codec_ms": FigureKind(
-        title="codec: picture events off, ms", way="codec", field="picture_ms", more_is_better=False
-    ),
+    "codec_ms": FigureKind(title="codec: picture events off, ms", way="codec", field="picture_ms"),
 }  # fmt: skip
 COSTS = {
     "seconds": "seconds a clip",
