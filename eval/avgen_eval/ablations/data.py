@@ -42,10 +42,10 @@ def prepare_codecs(variant: Variant, work: Path) -> Path:
     stride, continuous = training.get("time_stride"), training.get("audio") == "continuous"
     name = f"time_{stride}" if stride else "continuous" if continuous else "shipped"
     folder = work / "codecs" / name
-    audio = SeanetAudioCodec.from_file(SHIPPED / AUDIO_FILE)
-    audio.quantised = not continuous
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / AUDIO_FILE).exists():
+        audio = SeanetAudioCodec.from_file(SHIPPED / AUDIO_FILE)
+        audio.quantised = not continuous
         audio.save(folder / AUDIO_FILE)
     if not (folder / VIDEO_FILE).exists():
         if stride:

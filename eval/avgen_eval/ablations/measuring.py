@@ -7,9 +7,9 @@ events. ``v2a``, ``a2v``: with the true picture or sound, and without times, so 
 
 import time
 from collections.abc import Callable, Sequence
+from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 
 from avgen.clip import Clip
@@ -18,7 +18,7 @@ from avgen.pipeline import AVPipeline, Request
 from avgen.sampling.guidance import Guidance
 from avgen_eval.ablations.study import Variant
 from avgen_eval.codec import added_flicker, log_mel_distance, psnr
-from avgen_eval.events import score_events
+from avgen_eval.events import score_events, timing_error
 from avgen_eval.known import HELD_OUT_SEED, ExampleLike, get_world
 from avgen_eval.requested import requested_moments
 from avgen_eval.roundtrip import Codecs, round_trip
@@ -83,21 +83,17 @@ def block_costs(codec: VideoVAE, clip: Clip) -> dict[str, float]:
     assert clip.frames is not None
     assert clip.fps is not None
     fps = float(clip.fps)
-    shape = (
-        1,
-        codec.latent_channels,
-        *(side // codec.space_stride for side in clip.frames.shape[1:3]),
-    )
-    block = torch.zeros(*shape[:2], 1, *shape[2:])
+    height, width = (side // codec.space_stride for side in clip.frames.shape[1:3])
+    block = torch.zeros(1, codec.latent_channels, 1, height, width)
     state, times = None, []
     for _ in range(DECODED_BLOCKS):
         started = time.perf_counter()
         _, state = codec.decode_chunk(block, state)
         times.append(time.perf_counter() - started)
     return {
-        "latents_per_second": shape[2] * shape[3] * fps / codec.time_stride,
+        "latents_per_second": height * width * fps / codec.time_stride,
         "block_ms": 1000 * codec.time_stride / fps,
-        "decode_ms": 1000 * sorted(times)[DECODED_BLOCKS // 2],
+        "decode_ms": 1000 * median(times),
     }
 
 
@@ -147,8 +143,8 @@ def _matched(asked: Sequence[float], found: Sequence[float]) -> list[int]:
 
 def _lateness(asked: Sequence[float], found: Sequence[float]) -> float | None:
     """Mean distance of matched events, milliseconds."""
-    errors = score_events(asked, found, WINDOW_MS).errors_ms
-    return round(float(np.abs(errors).mean()), 3) if errors else None
+    error = timing_error(score_events(asked, found, WINDOW_MS).errors_ms)
+    return round(error.mean_ms, 3) if error else None
 
 
 def _distance(first: Clip, second: Clip) -> float:

@@ -78,10 +78,10 @@ def _trained(variant: Variant, seed: int, work: Path) -> tuple[Path, dict[str, A
     stem = work / "weights" / f"{variant.name}-{variant.key}-{seed}"
     weights, told = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
     if not told.exists():
-        start = variant.start and _trained(find_variant(variant.start), 0, work)[0]
+        start = _trained(find_variant(variant.start), 0, work)[0] if variant.start else None
         data = prepare_data(variant, work)
         started = time.perf_counter()
-        network, losses = train(variant, seed, data, start or None)
+        network, losses = train(variant, seed, data, start)
         network.save(weights, variant=variant.name, seed=seed)
         facts = {"losses": losses, "training_seconds": time.perf_counter() - started}
         told.write_text(json.dumps(facts), encoding="utf-8")
