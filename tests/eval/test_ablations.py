@@ -9,7 +9,7 @@ import pytest
 from avgen_eval.ablations import rows as rows_module
 from avgen_eval.ablations.data import prepare_codecs, prepare_data
 from avgen_eval.ablations.figures import COSTS, FIGURES, clip_values, estimate, new_run_interval
-from avgen_eval.ablations.measuring import block_costs
+from avgen_eval.ablations.measuring import block_costs, measure
 from avgen_eval.ablations.page import table, write_page
 from avgen_eval.ablations.rows import read_rows
 from avgen_eval.ablations.study import find_question, find_variant, studies
@@ -22,6 +22,7 @@ from avgen.data.schema import read_info
 from avgen.model.bundle import Network
 from avgen.model.config import nano, preset
 from avgen.model.cost import Step, step_flops
+from avgen.pipeline import AVPipeline
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "ablations.md"
 
@@ -219,6 +220,18 @@ def test_codecs_and_data_are_made_once(tmp_path: Path):
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*.*"))] == times
     costs = block_costs(codec, get_world("drums").render(0, duration=1.0).clip)
     assert (costs["block_ms"], costs["latents_per_second"]) == (320, 200)
+
+
+def test_a_measurement_holds_what_every_figure_reads():
+    ways = ("timed", "again", "codec")
+    variant = replace(find_variant("guide_none"), clips=2, ways=ways, sampling={"steps": 1})
+    found = measure(AVPipeline.from_pretrained("tiny"), variant, 0)
+    kinds = [kind for kind in FIGURES.values() if kind.way in ways]
+    assert all(np.isfinite(clip_values([found], kind)).all() for kind in kinds)
+    assert set(found["costs"]) == set(COSTS)
+    kept = clip_values([found], FIGURES["codec_psnr"])[0, :, 0]
+    assert (kept > 20).all()
+    assert (kept > np.array(found["ways"]["timed"]["psnr_db"])).all()
 
 
 def test_flicker_is_the_change_that_the_original_has_not():
