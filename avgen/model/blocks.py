@@ -52,10 +52,23 @@ class StreamContext:
 
 
 class Attention(nn.Module):
-    """Multi-head attention with normalised queries and keys (Dehghani et al. 2023, arXiv 2302.05442)."""
+    """Multi-head attention with normalised queries and keys (Dehghani et al. 2023, arXiv 2302.05442).
+
+    Where it is ``aligned``, queries and keys have a learned bias besides their content (Dai et al. 2019,
+    arXiv 1901.02860). It begins equal in both, so that before anything is learned a query reads most what has its own
+    time. And values are turned as keys are, and back by the turn of the query (Miyato et al. 2024, arXiv 2310.10375),
+    so that what is read tells how far from the query it lies.
+    """
 
     def __init__(
-        self, width: int, source_width: int, num_heads: int, head_dim: int, backend: Backend
+        self,
+        width: int,
+        source_width: int,
+        num_heads: int,
+        head_dim: int,
+        backend: Backend,
+        *,
+        aligned: bool = False,
     ) -> None:
         super().__init__()
         inner = num_heads * head_dim
@@ -66,10 +79,13 @@ class Attention(nn.Module):
         self.query_scale = nn.Parameter(torch.ones(head_dim))
         self.key_scale = nn.Parameter(torch.ones(head_dim))
         self.out = nn.Linear(inner, width)
+        self.bias = nn.Parameter(_no_turn(num_heads, head_dim)) if aligned else None
 
     def keys(self, source: Source, turn: Rotation) -> KeyValue:
         """Keys and values of what is read, with its rotation."""
         key, value = self.key_value(source).unflatten(-1, (2, -1, self.head_dim)).unbind(2)
+        if self.bias is not None:
+            key, value = key + self.bias[1].to(key.dtype), rotate(value, turn)
         return rotate(normalise(key, self.key_scale), turn), value
 
     def forward(
@@ -86,6 +102,8 @@ class Attention(nn.Module):
         ``gather`` completes keys of which other processes hold a part.
         """
         query = self.query(x).unflatten(-1, (-1, self.head_dim))
+        if self.bias is not None:
+            query = query + self.bias[0].to(query.dtype)
         query = rotate(normalise(query, self.query_scale), turn)
         if isinstance(source, tuple):
             key, value = source
@@ -93,7 +111,10 @@ class Attention(nn.Module):
             key, value = self.keys(source, source_turn)
         if gather is not None:
             key, value = gather(torch.stack((key.to(value), value), dim=2)).unbind(2)
-        return self.out(attend(query, key, value, mask, backend=self.backend).flatten(2))
+        read = attend(query, key, value, mask, backend=self.backend)
+        if self.bias is not None:
+            read = rotate(read, turn.inverse())
+        return self.out(read.flatten(2))
 
 
 class StreamLayer(nn.Module):
@@ -109,7 +130,12 @@ class StreamLayer(nn.Module):
         self.partners = nn.ModuleDict(
             {
                 other: Attention(
-                    width, partner.width, _shared_heads(stream, partner), head_dim, backend
+                    width,
+                    partner.width,
+                    _shared_heads(stream, partner),
+                    head_dim,
+                    backend,
+                    aligned=config.aligned,
                 )
                 for other, partner in config.streams.items()
                 if other in config.partners(name)
@@ -209,3 +235,9 @@ class Block(nn.Module):
 
 def _shared_heads(stream: StreamConfig, partner: StreamConfig) -> int:
     return min(stream.num_heads, partner.num_heads)
+
+
+def _no_turn(num_heads: int, head_dim: int) -> Tensor:
+    """Biases of queries and keys, ``(2, H, K)``: the unit turn in every pair of a head."""
+    first, second = torch.ones(2, num_heads, head_dim).chunk(2, dim=-1)
+    return torch.cat((first, torch.zeros_like(second)), dim=-1)

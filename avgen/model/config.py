@@ -42,8 +42,11 @@ class ModelConfig:
         time_frequency: Highest rotary frequency over time, radians per second.
         space_frequency: Highest rotary frequency over place, radians per half of the longer picture side.
         expansion: Width of the feed-forward over the width of the stream.
-        window_seconds: How far from its own time a token of a sound reads its own stream, and a token of any stream its
-            partners; None for the whole clip. A picture reads itself whole.
+        window_seconds: How far from its own time a token of a sound reads its own stream; None for the whole clip. A
+            picture reads itself whole.
+        exchange_seconds: How far from its own time a token of any stream reads its partners; None for the whole clip.
+        aligned: Whether cross-modal attention begins by reading what happens at the same time, and tells how far off in
+            time what it reads is; see `avgen.model.blocks.Attention`.
         base_tokens: Tokens of a clip (all streams) at which the schedule of noise levels is shifted by ``base_shift``.
         base_shift: See `avgen.flow.shift_for_tokens`; training and sampling read it here.
         timed: Streams that read events at their times; the others know what happens, but not when. None: all.
@@ -61,6 +64,8 @@ class ModelConfig:
     space_frequency: float = 6.3
     expansion: int = 4
     window_seconds: float | None = None
+    exchange_seconds: float | None = None
+    aligned: bool = False
     base_tokens: int = 257
     base_shift: float = 2.0
     timed: tuple[str, ...] | None = None
@@ -71,10 +76,12 @@ class ModelConfig:
             raise ValueError(
                 f"head_dim {self.head_dim} must be a multiple of 8 (rotary pairs of three axes)"
             )
-        if self.window_seconds is not None and not 0 < self.window_seconds < math.inf:
-            raise ValueError(
-                f"window_seconds {self.window_seconds} must be positive and finite; leave it out for whole clips"
-            )
+        for name in ("window_seconds", "exchange_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not 0 < seconds < math.inf:
+                raise ValueError(
+                    f"{name} {seconds} must be positive and finite; leave it out for whole clips"
+                )
         for name, stream in self.streams.items():
             if stream.codebooks and not stream.codebook_size:
                 raise ValueError(

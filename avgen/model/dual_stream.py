@@ -174,7 +174,8 @@ class DualStreamTransformer(nn.Module):
 
     def _mask(self, queries: StreamInput, keys: StreamInput, name: str, other: str) -> Mask:
         """Which tokens of stream ``other`` those of ``name`` read; a picture reads itself whole."""
-        window = self.config.window_seconds
+        config = self.config
+        window = config.window_seconds if name == other else config.exchange_seconds
         if window is None or (name == other and queries.place is not None):
             return attention_mask(Keys.of_stream(queries), Keys.of_stream(keys))
         return window_mask(queries, keys, window)

@@ -17,6 +17,10 @@ class Rotation(NamedTuple):
     cos: Tensor
     sin: Tensor
 
+    def inverse(self) -> "Rotation":
+        """The rotation back."""
+        return Rotation(self.cos, -self.sin)
+
 
 def frequencies(num: int, highest: float, lowest: float) -> Float[Tensor, "p"]:
     """``num`` angular frequencies in radians per unit, geometric from ``highest`` to ``lowest``."""

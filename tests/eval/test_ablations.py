@@ -56,11 +56,12 @@ def test_variants_of_a_setting_differ_from_it_in_what_they_name_only():
     baseline, variants = find_variant("baseline"), studies()[0]
     keys = [variant.key for variant in variants.values()]
     assert len(set(keys)) == len(keys)
-    one_way = find_variant("video_reads")
-    assert baseline.training is not None
-    config = {"timed": None, "reads": {"audio": []}}
-    assert one_way.training == {**baseline.training, "config": config}
-    assert (one_way.sampling, one_way.clips) == (baseline.sampling, baseline.clips)
+    one_way, design = find_variant("video_reads"), find_variant("untold")
+    assert design.training is not None
+    config = {**design.training["config"], "reads": {"audio": []}}
+    assert one_way.training == {**design.training, "config": config}
+    assert (one_way.sampling, one_way.clips) == (design.sampling, design.clips)
+    assert design.sampling == baseline.sampling
     assert find_variant("snapped").weights == "dequantised"
     assert find_variant("snapped").training is None
     assert find_variant("guide_none").sampling["guidance"] == {"text": 1.0}
@@ -190,7 +191,7 @@ def test_a_page_is_written_from_rows(tmp_path: Path):
 
 
 def test_a_table_without_a_variant_leaves_it_out():
-    content = table(find_question("noise"), {"baseline": [row("baseline", 0, [1, 2])]})
+    content = table(find_question("noise"), {"untold": [row("untold", 0, [1, 2])]})
     assert "sigma_mixed" not in content
 
 

@@ -20,12 +20,15 @@ CONFIG = ModelConfig(
     depth=2,
     head_dim=16,
     text_width=16,
+    aligned=True,
 )
 
 
 def network(window: float | None) -> DualStreamTransformer:
     torch.manual_seed(0)
-    model = DualStreamTransformer(replace(CONFIG, window_seconds=window)).eval()
+    model = DualStreamTransformer(
+        replace(CONFIG, window_seconds=window, exchange_seconds=window)
+    ).eval()
     with torch.no_grad():  # gates and heads start at zero
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -112,18 +115,19 @@ def test_padded_and_packed_windows_equal_each_clip_alone():
 
 
 def test_the_window_travels_in_the_checkpoint(tmp_path):
-    config = replace(CONFIG, window_seconds=0.3)
+    config = replace(CONFIG, window_seconds=0.3, exchange_seconds=0.2)
     Network(config, {"num_heads": 1}).save(tmp_path / "model.safetensors")
     assert Network.from_file(tmp_path / "model.safetensors").config == config
     older = CONFIG.to_dict()
-    del older["window_seconds"]
+    del older["window_seconds"], older["exchange_seconds"]
     assert ModelConfig.from_dict(older) == CONFIG
 
 
+@pytest.mark.parametrize("field", ["window_seconds", "exchange_seconds"])
 @pytest.mark.parametrize("window", [0.0, -1.0, float("inf"), float("nan")])
-def test_a_window_that_cannot_be_used_is_refused(window):
-    with pytest.raises(ValueError, match=f"window_seconds {window} must be positive and finite"):
-        replace(CONFIG, window_seconds=window)
+def test_a_window_that_cannot_be_used_is_refused(field, window):
+    with pytest.raises(ValueError, match=f"{field} {window} must be positive and finite"):
+        replace(CONFIG, **{field: window})
 
 
 def test_a_window_without_a_key_names_the_shortest():

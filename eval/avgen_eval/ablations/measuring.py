@@ -65,8 +65,9 @@ def measure(pipeline: AVPipeline, variant: Variant, seed: int) -> dict[str, Any]
         codecs = Codecs(video=pipeline.video_codec, audio=pipeline.audio_codec)
         made[CODEC] = round_trip([example.clip for _, example in cases], codecs)
     ways = {way: _counts(variant.world, cases, clips) for way, clips in made.items()}
-    pairs = zip(made["timed"], made["again"], strict=True)
-    ways["timed"]["spread_db"] = [_distance(first, second) for first, second in pairs]
+    if "again" in made:
+        pairs = zip(made["timed"], made["again"], strict=True)
+        ways["timed"]["spread_db"] = [_distance(first, second) for first, second in pairs]
     assert isinstance(pipeline.video_codec, VideoVAE)
     costs = block_costs(pipeline.video_codec, cases[0][1].clip)
     return {"ways": ways, "costs": {"seconds": seconds, **costs}}

@@ -43,7 +43,9 @@ def bench(setup: Setup, seconds: Sequence[int] = SECONDS, window: float = WINDOW
         Comparison(f"one evaluation, {name}", _cases(evaluation, seconds, how, setup, budget))
         for name, how in {
             "full attention": config,
-            f"window of {window:g} s": replace(config, window_seconds=window),
+            f"window of {window:g} s": replace(
+                config, window_seconds=window, exchange_seconds=window
+            ),
         }.items()
     ]
     short = [length for length in seconds if length <= max(DECODED_SECONDS)]

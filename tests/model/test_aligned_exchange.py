@@ -1,0 +1,137 @@
+"""Cross-modal attention that begins by reading what happens at the same time, and tells how far off it lies."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from avgen.model.blocks import Attention
+from avgen.model.bundle import Network
+from avgen.model.config import ModelConfig, StreamConfig
+from avgen.model.dual_stream import DualStreamTransformer
+from avgen.model.inputs import StreamInput
+from avgen.model.patchify import audio_grid, video_grid
+from avgen.ops.rope import frequencies, rotation
+from avgen.text.base import TextTokens
+
+CONFIG = ModelConfig(
+    streams={
+        "video": StreamConfig(channels=2, width=32, num_heads=2, patch=2, spatial=True),
+        "audio": StreamConfig(channels=3, width=16, num_heads=1),
+    },
+    depth=2,
+    head_dim=16,
+    text_width=16,
+    aligned=True,
+)
+WIDTH = 64
+
+
+def turns(times: torch.Tensor):
+    return rotation(times[None], frequencies(WIDTH // 2, 30.0, 0.15))
+
+
+def reader(aligned: bool = True) -> Attention:
+    """One head that hands on what it reads."""
+    torch.manual_seed(0)
+    attention = Attention(WIDTH, WIDTH, 1, WIDTH, "auto", aligned=aligned)
+    with torch.no_grad():
+        attention.query.weight.zero_()
+        attention.key_value.weight.copy_(torch.cat((torch.zeros(WIDTH, WIDTH), torch.eye(WIDTH))))
+        attention.out.weight.copy_(torch.eye(WIDTH))
+        attention.out.bias.zero_()
+    return attention
+
+
+@torch.inference_mode()
+def test_before_it_is_trained_a_query_reads_most_what_has_its_time():
+    times, at = torch.arange(25) / 25, torch.tensor([0.48])
+    shares = []
+    for place in range(25):  # the length of what is read, where only one key has a value
+        source = torch.zeros(1, 25, WIDTH)
+        source[0, place, 0] = 1.0
+        read = reader()(torch.zeros(1, 1, WIDTH), source, turns(at), turns(times), None)
+        shares.append(float(read.norm()))
+    assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+    assert max(range(25), key=shares.__getitem__) == 12
+    assert all(
+        shares[12 - away] == pytest.approx(shares[12 + away], rel=1e-3) for away in range(13)
+    )
+    assert (
+        sum(share for share, time in zip(shares, times, strict=True) if abs(time - at) < 0.11) > 0.7
+    )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("aligned", [True, False])
+def test_what_is_read_tells_how_far_off_it_lies(aligned: bool):
+    torch.manual_seed(1)
+    early_and_late = torch.randn(1, 2, WIDTH)
+    at, times = turns(torch.tensor([0.5])), turns(torch.tensor([0.4, 0.6]))  # equally far
+    one, other = (
+        reader(aligned)(torch.zeros(1, 1, WIDTH), source, at, times, None)
+        for source in (early_and_late, early_and_late.flip(1))
+    )
+    assert torch.allclose(one, other, atol=1e-5) != aligned
+
+
+def network(config: ModelConfig) -> DualStreamTransformer:
+    torch.manual_seed(0)
+    model = DualStreamTransformer(config).eval()
+    with torch.no_grad():  # gates and heads start at zero
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def clip(start: float) -> dict[str, StreamInput]:
+    generator = torch.Generator().manual_seed(0)
+    video = video_grid((4, 4, 4), patch=2, time_stride=4, fps=25)
+    grids = {"video": (video, 8), "audio": (audio_grid(13, 25), 3)}
+    return {
+        name: StreamInput(
+            torch.randn(1, len(grid), numbers, generator=generator),
+            torch.full((1, len(grid)), 0.5),
+            grid.interval[None] + start,
+            None if grid.place is None else grid.place[None],
+        )
+        for name, (grid, numbers) in grids.items()
+    }
+
+
+def text(start: float) -> TextTokens:
+    states = torch.randn(1, 2, 16, generator=torch.Generator().manual_seed(3))
+    interval = torch.tensor([[[0.0, 0.5], [0.1, 0.2]]]) + start
+    return TextTokens(states, interval, torch.ones(1, 2, dtype=torch.bool))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("seconds", [None, 0.2])
+def test_only_distances_in_time_count(seconds: float | None):
+    model = network(replace(CONFIG, exchange_seconds=seconds))
+    early, late = (model(clip(start), text(start)) for start in (0.0, 3.0))
+    for name, x in early.items():
+        assert torch.allclose(x, late[name], atol=2e-4)
+
+
+@torch.inference_mode()
+def test_weights_that_are_not_aligned_become_so_and_keep_all_else(tmp_path):
+    plain = Network(replace(CONFIG, aligned=False), {"num_heads": 1})
+    plain.save(tmp_path / "model.safetensors")
+    loaded = Network.from_file(tmp_path / "model.safetensors")
+    aligned = loaded.with_config({"aligned": True})
+    new = aligned.state_dict().keys() - plain.state_dict().keys()
+    assert {name.rpartition(".")[2] for name in new} == {"bias"}
+    assert len(new) == CONFIG.depth * 2
+    assert all(torch.equal(x, aligned.state_dict()[name]) for name, x in plain.state_dict().items())
+    aligned.save(tmp_path / "aligned.safetensors")
+    again = Network.from_file(tmp_path / "aligned.safetensors")
+    assert again.config.aligned
+    assert isinstance(again.get_submodule("model.blocks.0.layers.audio.partners.video"), nn.Module)
+
+
+def test_checkpoints_of_before_are_not_aligned():
+    older = CONFIG.to_dict()
+    del older["aligned"]
+    assert not ModelConfig.from_dict(older).aligned
