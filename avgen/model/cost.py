@@ -2,7 +2,8 @@
 
 Arithmetic on shapes alone, nothing is run. Of operations, those of matrix products and attention are counted, two
 per multiplication and addition, as `torch.utils.flop_counter` does; element-wise work is not. Attention counts as
-plain products, without what fused kernels compute again (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
+plain products over whole clips, without what fused kernels compute again (Chowdhery et al. 2022, arXiv 2204.02311,
+appendix B) and without what windows save.
 Letters: N tokens of a stream, M tokens of the partner, T text tokens, D width, H heads, K head width.
 """
 
