@@ -126,7 +126,9 @@ class StreamLayer(nn.Module):
         width, heads, head_dim = stream.width, stream.num_heads, config.head_dim
         self.table = nn.Parameter(torch.zeros(PARTS, width))
         self.itself = Attention(width, width, heads, head_dim, backend)
-        self.text = Attention(width, config.text_width, heads, head_dim, backend)
+        self.text = Attention(
+            width, config.text_width, heads, head_dim, backend, aligned="text" in config.aligned
+        )
         self.partners = nn.ModuleDict(
             {
                 other: Attention(
@@ -135,7 +137,7 @@ class StreamLayer(nn.Module):
                     _shared_heads(stream, partner),
                     head_dim,
                     backend,
-                    aligned=config.aligned,
+                    aligned="partners" in config.aligned,
                 )
                 for other, partner in config.streams.items()
                 if other in config.partners(name)

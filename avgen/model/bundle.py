@@ -66,7 +66,7 @@ class Network(nn.Module):
     ) -> "Network":
         """This network, weights and all, with other fields of `ModelConfig` or arguments of its text encoder.
 
-        Cross-modal attention that these weights lack starts anew.
+        Cross-modal attention and alignment that these weights lack start anew.
 
         Raises:
             ValueError: An unknown field, or one that these weights do not fit.
@@ -74,7 +74,11 @@ class Network(nn.Module):
         config = ModelConfig.from_dict(self.config.to_dict() | dict(changes))
         told = self.text_arguments | dict(text or {})
         network = Network(config, told, backend=self.backend, codecs=self.codecs)
-        new = {k: v for k, v in network.state_dict().items() if ".partners." in k}
+        new = {
+            k: v
+            for k, v in network.state_dict().items()
+            if ".partners." in k or k.endswith(".text.bias")
+        }
         try:
             network.load_state_dict(new | self.state_dict())
         except RuntimeError as error:

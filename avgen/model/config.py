@@ -45,8 +45,8 @@ class ModelConfig:
         window_seconds: How far from its own time a token of a sound reads its own stream; None for the whole clip. A
             picture reads itself whole.
         exchange_seconds: How far from its own time a token of any stream reads its partners; None for the whole clip.
-        aligned: Whether cross-modal attention begins by reading what happens at the same time, and tells how far off in
-            time what it reads is; see `avgen.model.blocks.Attention`.
+        aligned: What is read from outside a stream, ``text`` or ``partners``, by attention that begins with what has
+            the same time and tells how far off in time it lies; see `avgen.model.blocks.Attention`.
         base_tokens: Tokens of a clip (all streams) at which the schedule of noise levels is shifted by ``base_shift``.
         base_shift: See `avgen.flow.shift_for_tokens`; training and sampling read it here.
         timed: Streams that read events at their times; the others know what happens, but not when. None: all.
@@ -65,7 +65,7 @@ class ModelConfig:
     expansion: int = 4
     window_seconds: float | None = None
     exchange_seconds: float | None = None
-    aligned: bool = False
+    aligned: tuple[str, ...] = ()
     base_tokens: int = 257
     base_shift: float = 2.0
     timed: tuple[str, ...] | None = None
@@ -87,6 +87,8 @@ class ModelConfig:
                 raise ValueError(
                     f"stream {name!r} has {stream.codebooks} codebooks but no codebook_size"
                 )
+        if unknown := sorted(set(self.aligned) - {"text", "partners"}):
+            raise ValueError(f"aligned names {unknown[0]!r}; it can name text and partners")
         for name in (*(self.timed or ()), *self.reads, *chain(*self.reads.values())):
             if name not in self.streams:
                 raise ValueError(
@@ -119,7 +121,10 @@ class ModelConfig:
         streams = {name: StreamConfig(**stream) for name, stream in data["streams"].items()}
         timed = None if data.get("timed") is None else tuple(data["timed"])
         reads = {name: tuple(others) for name, others in data.get("reads", {}).items()}
-        return cls(**{**data, "streams": streams, "timed": timed, "reads": reads})
+        aligned = tuple(data.get("aligned", ()))
+        return cls(
+            **{**data, "streams": streams, "timed": timed, "reads": reads, "aligned": aligned}
+        )
 
 
 def _preset(

@@ -175,7 +175,7 @@ def test_a_page_is_written_from_rows(tmp_path: Path):
     found += [row("written", 0, [0, 1, 0, 1])]
     write_page(write_rows(tmp_path / "rows.jsonl", found), page)
     text = page.read_text()
-    assert "| the design (`baseline`, baseline) | 3 | 0.88 (" in text
+    assert "| interval RoPE (`baseline`, baseline) | 3 | 0.88 (" in text
     assert "| no times (`no_times`) | 2 | **0.12 (" in text
     assert (
         "| written into the text (`written`) | 1 | 0.12 (" in text

@@ -20,7 +20,7 @@ CONFIG = ModelConfig(
     depth=2,
     head_dim=16,
     text_width=16,
-    aligned=True,
+    aligned=("text", "partners"),
 )
 
 

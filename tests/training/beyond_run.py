@@ -59,7 +59,9 @@ def training(**options: Any) -> JointTraining:
         objective=JointObjective(tasks=tasks, detail={"video": 0.5}),
         learning_rate=1e-3, warmup_steps=3, **options,
     )  # fmt: skip
-    made.network = Network(replace(CONFIG, aligned=True, exchange_seconds=0.2), {"num_heads": 2})
+    made.network = Network(
+        replace(CONFIG, aligned=("text", "partners"), exchange_seconds=0.2), {"num_heads": 2}
+    )
     with torch.no_grad():
         for weight in made.network.parameters():
             weight.add_(0.02 * torch.randn_like(weight))

@@ -23,7 +23,7 @@ CONFIG = ModelConfig(
     depth=2,
     head_dim=16,
     text_width=16,
-    aligned=True,
+    aligned=("text", "partners"),
 )
 WIDTH = 64
 
@@ -117,17 +117,17 @@ def test_only_distances_in_time_count(seconds: float | None):
 
 @torch.inference_mode()
 def test_weights_that_are_not_aligned_become_so_and_keep_all_else(tmp_path):
-    plain = Network(replace(CONFIG, aligned=False), {"num_heads": 1})
+    plain = Network(replace(CONFIG, aligned=()), {"num_heads": 1})
     plain.save(tmp_path / "model.safetensors")
     loaded = Network.from_file(tmp_path / "model.safetensors")
-    aligned = loaded.with_config({"aligned": True})
+    aligned = loaded.with_config({"aligned": ["text", "partners"]})
     new = aligned.state_dict().keys() - plain.state_dict().keys()
     assert {name.rpartition(".")[2] for name in new} == {"bias"}
-    assert len(new) == CONFIG.depth * 2
+    assert len(new) == CONFIG.depth * 4
     assert all(torch.equal(x, aligned.state_dict()[name]) for name, x in plain.state_dict().items())
     aligned.save(tmp_path / "aligned.safetensors")
     again = Network.from_file(tmp_path / "aligned.safetensors")
-    assert again.config.aligned
+    assert again.config.aligned == ("text", "partners")
     assert isinstance(again.get_submodule("model.blocks.0.layers.audio.partners.video"), nn.Module)
 
 
@@ -135,3 +135,8 @@ def test_checkpoints_of_before_are_not_aligned():
     older = CONFIG.to_dict()
     del older["aligned"]
     assert not ModelConfig.from_dict(older).aligned
+
+
+def test_what_cannot_be_aligned_is_refused():
+    with pytest.raises(ValueError, match="aligned names 'video'; it can name text and partners"):
+        replace(CONFIG, aligned=("video",))
