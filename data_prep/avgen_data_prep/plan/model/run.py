@@ -181,7 +181,8 @@ def _of_recipe(path: Path, model: Mapping[str, Any], data: Mapping[str, Any]) ->
         notes.append(
             "its data are not there to be read: clips have the shape that the options tell"
         )
-    if (model.get("config") or {}).get("window_seconds") is not None:
+    shape = model.get("config") or {}
+    if any(shape.get(name) is not None for name in ("window_seconds", "exchange_seconds")):
         notes.append("attention is counted as over whole clips: its windows save some of it")
     strategy = str(trainer.get("strategy")).lower()
     return Recipe(
