@@ -180,7 +180,7 @@ def test_a_page_is_written_from_rows(tmp_path: Path):
     assert (
         "| written into the text (`written`) | 1 | 0.12 (" in text
     )  # one seed shows no difference
-    assert "Another seed should land here (sound F1): `baseline`" in text
+    assert "Another seed should land here (picture F1): `baseline`" in text
     picture = (tmp_path / "ablations" / "timed_text.svg").read_text()
     assert picture.count("<circle") == 3 + 6
     assert "<!-- noise: begin -->\nNot measured yet.\n<!-- noise: end -->" in text
