@@ -4,27 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_network import CONFIG, random_network
 from torch import nn
 
 from avgen.model.blocks import Attention
 from avgen.model.bundle import Network
-from avgen.model.config import ModelConfig, StreamConfig
-from avgen.model.dual_stream import DualStreamTransformer
+from avgen.model.config import ModelConfig
 from avgen.model.inputs import StreamInput
 from avgen.model.patchify import audio_grid, video_grid
 from avgen.ops.rope import frequencies, rotation
 from avgen.text.base import TextTokens
 
-CONFIG = ModelConfig(
-    streams={
-        "video": StreamConfig(channels=2, width=32, num_heads=2, patch=2, spatial=True),
-        "audio": StreamConfig(channels=3, width=16, num_heads=1),
-    },
-    depth=2,
-    head_dim=16,
-    text_width=16,
-    aligned=("text", "partners"),
-)
 WIDTH = 64
 
 
@@ -76,15 +66,6 @@ def test_what_is_read_tells_how_far_off_it_lies(aligned: bool):
     assert torch.allclose(one, other, atol=1e-5) != aligned
 
 
-def network(config: ModelConfig) -> DualStreamTransformer:
-    torch.manual_seed(0)
-    model = DualStreamTransformer(config).eval()
-    with torch.no_grad():  # gates and heads start at zero
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
 def clip(start: float) -> dict[str, StreamInput]:
     generator = torch.Generator().manual_seed(0)
     video = video_grid((4, 4, 4), patch=2, time_stride=4, fps=25)
@@ -109,7 +90,7 @@ def text(start: float) -> TextTokens:
 @torch.inference_mode()
 @pytest.mark.parametrize("seconds", [None, 0.2])
 def test_only_distances_in_time_count(seconds: float | None):
-    model = network(replace(CONFIG, exchange_seconds=seconds))
+    model = random_network(replace(CONFIG, exchange_seconds=seconds))
     early, late = (model(clip(start), text(start)) for start in (0.0, 3.0))
     for name, x in early.items():
         assert torch.allclose(x, late[name], atol=2e-4)

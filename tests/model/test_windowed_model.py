@@ -4,35 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_network import CONFIG, random_network
 
 from avgen.model.bundle import Network
-from avgen.model.config import ModelConfig, StreamConfig
+from avgen.model.config import ModelConfig
 from avgen.model.dual_stream import DualStreamTransformer
 from avgen.model.inputs import StreamInput, pack, pad
 from avgen.model.patchify import audio_grid, video_grid
 from avgen.text.base import TextTokens
 
-CONFIG = ModelConfig(
-    streams={
-        "video": StreamConfig(channels=2, width=32, num_heads=2, patch=2, spatial=True),
-        "audio": StreamConfig(channels=3, width=16, num_heads=1),
-    },
-    depth=2,
-    head_dim=16,
-    text_width=16,
-    aligned=("text", "partners"),
-)
-
 
 def network(window: float | None) -> DualStreamTransformer:
-    torch.manual_seed(0)
-    model = DualStreamTransformer(
-        replace(CONFIG, window_seconds=window, exchange_seconds=window)
-    ).eval()
-    with torch.no_grad():  # gates and heads start at zero
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return random_network(replace(CONFIG, window_seconds=window, exchange_seconds=window))
 
 
 def clip(steps: int, seed: int = 0) -> dict[str, StreamInput]:
