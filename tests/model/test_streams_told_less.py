@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_network import random_clip, random_network
 
 from avgen.model.config import ModelConfig, StreamConfig
 from avgen.model.dual_stream import DualStreamTransformer
 from avgen.model.inputs import StreamInput
-from avgen.model.patchify import audio_grid, video_grid
 from avgen.text.base import TextTokens
 
 CONFIG = ModelConfig(
@@ -23,27 +23,11 @@ CONFIG = ModelConfig(
 
 
 def model(**fields) -> DualStreamTransformer:
-    torch.manual_seed(0)
-    network = DualStreamTransformer(replace(CONFIG, **fields)).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return network
+    return random_network(replace(CONFIG, **fields))
 
 
 def clip(seed: int = 0) -> dict[str, StreamInput]:
-    generator = torch.Generator().manual_seed(seed)
-    video = video_grid((3, 4, 4), patch=2, time_stride=4, fps=25)
-    grids = {"video": (video, 16), "audio": (audio_grid(9, 25), 6)}
-    return {
-        name: StreamInput(
-            torch.randn(1, len(grid), numbers, generator=generator),
-            torch.full((1, len(grid)), 0.5),
-            grid.interval[None],
-            None if grid.place is None else grid.place[None],
-        )
-        for name, (grid, numbers) in grids.items()
-    }
+    return random_clip(CONFIG, 3, seed)
 
 
 def text(start: float, end: float) -> TextTokens:

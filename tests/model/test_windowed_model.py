@@ -4,36 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_network import CONFIG, random_network
+from small_network import CONFIG, random_clip, random_network
 
 from avgen.model.bundle import Network
 from avgen.model.config import ModelConfig
 from avgen.model.dual_stream import DualStreamTransformer
-from avgen.model.inputs import StreamInput, pack, pad
-from avgen.model.patchify import audio_grid, video_grid
+from avgen.model.inputs import pack, pad
 from avgen.text.base import TextTokens
 
 
 def network(window: float | None) -> DualStreamTransformer:
     return random_network(replace(CONFIG, window_seconds=window, exchange_seconds=window))
-
-
-def clip(steps: int, seed: int = 0) -> dict[str, StreamInput]:
-    generator = torch.Generator().manual_seed(seed)
-    grids = {
-        "video": video_grid((steps, 4, 4), patch=2, time_stride=4, fps=25),
-        "audio": audio_grid(1 + 4 * (steps - 1), 25),
-    }
-    values = {"video": 8, "audio": 3}
-    return {
-        name: StreamInput(
-            torch.randn(1, len(grid), values[name], generator=generator),
-            torch.full((1, len(grid)), 0.5),
-            grid.interval[None],
-            None if grid.place is None else grid.place[None],
-        )
-        for name, grid in grids.items()
-    }
 
 
 def text(rows: int = 1) -> TextTokens:
@@ -44,7 +25,7 @@ def text(rows: int = 1) -> TextTokens:
 
 @torch.inference_mode()
 def test_a_window_of_the_whole_clip_changes_no_bit():
-    inputs = clip(9)
+    inputs = random_clip(CONFIG, 9)
     full, wide = network(None)(inputs, text()), network(1.4)(inputs, text())
     narrow = network(0.3)(inputs, text())
     for name, x in full.items():
@@ -55,7 +36,7 @@ def test_a_window_of_the_whole_clip_changes_no_bit():
 @torch.inference_mode()
 def test_sound_reaches_one_window_per_block():
     model, window = network(0.28), 0.28  # seven tokens
-    sound = clip(17)["audio"]
+    sound = random_clip(CONFIG, 17)["audio"]
     tokens = sound.tokens.clone()
     tokens[0, 0] += 5
     centre = sound.centre[0]
@@ -68,7 +49,7 @@ def test_sound_reaches_one_window_per_block():
 @torch.inference_mode()
 def test_streams_read_each_other_within_the_window():
     model = network(0.3)
-    inputs = clip(17)
+    inputs = random_clip(CONFIG, 17)
     tokens = inputs["video"].tokens.clone()
     tokens[0, :4] += 5
     read: list[torch.Tensor] = []
@@ -86,7 +67,11 @@ def test_streams_read_each_other_within_the_window():
 @torch.inference_mode()
 def test_padded_and_packed_windows_equal_each_clip_alone():
     model = network(0.4)
-    clips = [clip(9, seed=0), clip(5, seed=5), clip(2, seed=7)]
+    clips = [
+        random_clip(CONFIG, 9, seed=0),
+        random_clip(CONFIG, 5, seed=5),
+        random_clip(CONFIG, 2, seed=7),
+    ]
     padded = model({name: pad([c[name] for c in clips]) for name in CONFIG.streams}, text(3))
     packed = model({name: pack([c[name] for c in clips]) for name in CONFIG.streams}, text(3))
     for name in CONFIG.streams:
@@ -115,4 +100,4 @@ def test_a_window_that_cannot_be_used_is_refused(field, window):
 
 def test_a_window_without_a_key_names_the_shortest():
     with pytest.raises(ValueError, match="has no key in it, the nearest is"):
-        network(0.05)(clip(5), text())
+        network(0.05)(random_clip(CONFIG, 5), text())
