@@ -24,9 +24,9 @@ lint: $(VENV)/.ready
 
 # Figures of the shipped weights, written to eval/results/.
 figures: $(VENV)/.ready
-	$(BIN)/avgen eval worlds --world bounce --world drums --count 128 --json eval/results/worlds-tiny.json
-	$(BIN)/avgen eval worlds --world bounce --world drums --count 128 --untimed --json eval/results/worlds-tiny-untimed.json
-	$(BIN)/avgen eval worlds --world talker --world engine --count 64 --json eval/results/worlds-tiny-others.json
+	$(BIN)/avgen eval worlds --world bounce --world drums --count 256 --json eval/results/worlds-tiny.json
+	$(BIN)/avgen eval worlds --world bounce --world drums --count 256 --untimed --json eval/results/worlds-tiny-untimed.json
+	$(BIN)/avgen eval worlds --world talker --world engine --count 256 --json eval/results/worlds-tiny-others.json
 	$(BIN)/avgen eval codecs --world bounce --world drums --world talker --world engine --count 32 --json eval/results/codecs-tiny.json
 
 bench: $(VENV)/.ready

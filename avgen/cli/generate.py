@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--span", type=float, nargs=2, metavar=("START", "END"), help="of --infill, in seconds"
     )
+    parser.add_argument(
+        "--keep-given",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="what is given stays as it was; without, it comes out of the codecs too, and no seam shows",
+    )
     parser.add_argument("--weights", default="tiny", help="name, folder or hub id (%(default)s)")
     parser.add_argument("--steps", type=int, default=16, help="sampling steps (%(default)s)")
     parser.add_argument(
@@ -118,6 +124,7 @@ def main(argv: list[str]) -> int:
             **given,
             span=options.span and tuple(options.span),
             seed=options.seed,
+            keep_given=options.keep_given,
             steps=options.steps,
             solver=options.solver,
             guidance=options.guidance,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avgen.model.config import ModelConfig, StreamConfig
-from avgen.model.modulation import PARTS, Levels
+from avgen.model.modulation import EXCHANGE, PARTS, Levels
 from avgen.ops.attention import Backend, Mask, attend
 from avgen.ops.norms import modulate, normalise
 from avgen.ops.rope import Rotation, rotate
@@ -173,7 +173,7 @@ class StreamLayer(nn.Module):
         """Read every partner's state from before the exchange."""
         if not partners:
             return x
-        scale, shift, gate = (part.to(x.dtype) for part in parts[3:6])
+        scale, shift, gate = (part.to(x.dtype) for part in parts[EXCHANGE])
         if context.exchange is not None:
             gate = context.exchange.to(x.dtype) * gate
         hidden = modulate(x, scale, shift)

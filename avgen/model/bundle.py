@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from avgen import checkpoint
 from avgen.model.config import ModelConfig
 from avgen.model.dual_stream import DualStreamTransformer
+from avgen.model.modulation import EXCHANGE, PARTS
 from avgen.ops.attention import Backend
 from avgen.text.base import TextEncoder
 from avgen.text.byte_encoder import ByteTextEncoder
@@ -87,6 +89,18 @@ class Network(nn.Module):
                 "start from none, or leave these as they are"
             ) from error
         return network
+
+    @torch.no_grad()
+    def renew_exchange(self) -> None:
+        """Begin cross-modal attention anew, shut at first as in a network without training; all else stays."""
+        fresh = Network(self.config, self.text_arguments).state_dict()
+        for name, weight in self.state_dict().items():
+            if ".partners." in name:
+                weight.copy_(fresh[name])
+            elif name.startswith("model.noise.") and ".out." in name:
+                weight.unflatten(0, (PARTS, -1))[EXCHANGE] = 0
+            elif name.endswith(".table"):
+                weight[EXCHANGE] = 0
 
     def with_codes(self, stream: str, codebooks: int, codebook_size: int) -> "Network":
         """This network with one stream on discrete codes; all weights but that stream's input and output are kept."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 PARTS = 9  # scale, shift, gate for: self-attention, partner, feed-forward
+EXCHANGE = slice(3, 6)
+"""The parts of the partner."""
 
 
 @dataclass(frozen=True)

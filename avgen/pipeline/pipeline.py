@@ -96,6 +96,7 @@ class AVPipeline(nn.Module):
         steps: int = 16,
         guidance: Guidance | float | None = None,
         solver: SolverName = "euler",
+        keep_given: bool = True,
         progress: ProgressCallback | None = None,
     ) -> Clip:
         """Make one clip.
@@ -114,6 +115,8 @@ class AVPipeline(nn.Module):
             steps: Sampling steps.
             guidance: Guiders, or the text scale alone; none by default (``docs/ablations.md``).
             solver: ``euler`` or ``heun``.
+            keep_given: Whether what is given is in the clip as it was. Else it comes out of the codecs like the rest,
+                so that no seam shows between the two.
             progress: Called with steps done and steps in all; an exception raised in it stops the sampling.
 
         Raises:
@@ -122,7 +125,12 @@ class AVPipeline(nn.Module):
         media = {"image": image, "video": video, "audio": audio, "prefix": prefix, "infill": infill}
         request = as_request(prompt, events, duration=duration, seed=seed, span=span, **media)
         return self.generate(
-            [request], steps=steps, guidance=guidance, solver=solver, progress=progress
+            [request],
+            steps=steps,
+            guidance=guidance,
+            solver=solver,
+            keep_given=keep_given,
+            progress=progress,
         )[0]
 
     @torch.inference_mode()
@@ -135,6 +143,7 @@ class AVPipeline(nn.Module):
         solver: SolverName = "euler",
         batch_size: int = 16,
         snap_audio: bool = False,
+        keep_given: bool = True,
         progress: ProgressCallback | None = None,
     ) -> list[Clip]:
         """Make several clips; those of one shape and task run in batches. Order is kept.
@@ -159,7 +168,7 @@ class AVPipeline(nn.Module):
             for start in range(0, len(indices), batch_size):
                 chunk = indices[start : start + batch_size]
                 made = self._generate_batch(
-                    [requests[i] for i in chunk], sampler, snap_audio, progress
+                    [requests[i] for i in chunk], sampler, snap_audio, keep_given, progress
                 )
                 clips.update(zip(chunk, made, strict=True))
         return [clips[i] for i in range(len(requests))]
@@ -198,6 +207,7 @@ class AVPipeline(nn.Module):
         requests: list[Request],
         sampler: Sampler,
         snap_audio: bool,
+        keep_given: bool,
         progress: ProgressCallback | None,
     ) -> list[Clip]:
         layout = self.layout(requests[0])
@@ -224,7 +234,9 @@ class AVPipeline(nn.Module):
                 caption=caption,
                 request=request.to_dict() | {"steps": sampler.steps, "solver": sampler.solver},
             )
-            clips.append(put_back(clip, canvases[i], *self._given_masks(layout, given)))
+            if keep_given:
+                clip = put_back(clip, canvases[i], *self._given_masks(layout, given))
+            clips.append(clip)
         return clips
 
     def layout(self, request: Request) -> Layout:

@@ -43,6 +43,8 @@ class JointTraining(LightningModule):
         text: Name and arguments of the text encoder, or those that differ from ``init_from``; see
             `avgen.model.bundle.Network`.
         init_from: Weights of the stage before: a file, a folder, or a name that ships.
+        renew_exchange: Whether cross-modal attention of ``init_from`` begins anew: what was learned without alignment
+            is slow to learn it.
         objective: Losses and dropouts.
         learning_rate: Peak.
         weight_decay: Of matrices.
@@ -68,6 +70,7 @@ class JointTraining(LightningModule):
         audio_codebook_size: int = 0,
         text: Mapping[str, Any] | None = None,
         init_from: str | None = None,
+        renew_exchange: bool = False,
         objective: JointObjective | None = None,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
@@ -91,6 +94,8 @@ class JointTraining(LightningModule):
             self.network = Network.from_file(path, backend=backend)
             if config or text:
                 self.network = self.network.with_config(config or {}, text)
+            if renew_exchange:
+                self.network.renew_exchange()
         if audio_codebooks:
             self.network = self.network.with_codes("audio", audio_codebooks, audio_codebook_size)
         model = self.network.model

@@ -94,6 +94,21 @@ def test_weights_that_are_not_aligned_become_so_and_keep_all_else(tmp_path):
     assert all(torch.equal(x, again.state_dict()[name]) for name, x in aligned.state_dict().items())
 
 
+@torch.inference_mode()
+def test_an_exchange_that_begins_anew_is_shut_and_all_else_stays():
+    network = Network(CONFIG, {"num_heads": 1})
+    network.model = random_network(CONFIG)
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    shut = network.model(random_clip(CONFIG, 4), text(0.0), torch.zeros(1))
+    network.renew_exchange()
+    after = network.model(random_clip(CONFIG, 4), text(0.0))
+    for name, x in shut.items():
+        assert torch.allclose(x, after[name], atol=1e-5)
+    changed = {n for n, x in network.state_dict().items() if not torch.equal(x, before[n])}
+    assert changed
+    assert all(".partners." in n or ".noise." in n or n.endswith(".table") for n in changed)
+
+
 def test_checkpoints_of_before_are_not_aligned():
     older = CONFIG.to_dict()
     del older["aligned"]

@@ -105,6 +105,8 @@ def test_generate_from_a_caption_file_continues_and_adds_sound(folder, tmp_path,
         main(["generate", "more", "--prefix", first, "--duration", "1", *common, "-o", longer]) == 0
     )
     assert Clip.open(longer).duration == pytest.approx(1.0, abs=0.002)
+    even = [*common, "--no-keep-given", "-o", longer]
+    assert main(["generate", "more", "--prefix", first, "--duration", "1", *even]) == 0
     assert main(["generate", "other sound", "--video", first, *common, "-o", dubbed]) == 0
     assert Clip.open(dubbed).request["given"] == "video"
     assert main(["generate", "x", "--video", str(tmp_path / "none.mp4"), *common]) == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from avgen_eval.roundtrip import Codecs, round_trip
 from safetensors.torch import save_file
 
 from avgen import checkpoint
@@ -79,6 +80,18 @@ def test_continuing_keeps_what_was_given_and_makes_the_rest(pipe):
         made.waveform[:, : 13 * 640 - fade], prefix.waveform[:, : 13 * 640 - fade]
     )
     assert made.frames[13:].std() > 0
+
+
+def test_what_is_given_can_come_out_of_the_codecs_like_the_rest(pipe):
+    prefix = clip(13)
+    kept, even = (
+        pipe("a", prefix=prefix, duration=1.0, steps=2, keep_given=keep) for keep in (True, False)
+    )
+    assert np.array_equal(kept.frames[13:], even.frames[13:])
+    assert np.allclose(kept.waveform[:, 13 * 640 :], even.waveform[:, 13 * 640 :])
+    again = round_trip([prefix], Codecs(video=pipe.video_codec, audio=pipe.audio_codec))[0]
+    assert np.abs(even.frames[:13].astype(int) - again.frames).max() <= 1
+    assert np.allclose(even.waveform[:, : 13 * 640], again.waveform, atol=1e-4)
 
 
 def test_filling_a_span_keeps_what_is_around_it(pipe):
