@@ -128,7 +128,7 @@ def saved_bytes(config: ModelConfig, step: Step, precision: Precision) -> int:
 
     On CUDA with a fused attention kernel. In ``bf16-mixed`` norms run in float32 and each linear layer keeps
     its own copy of its input in bfloat16, as autocast has it. Copies of weights are not in it, nor what alignment
-    keeps besides.
+    and windows keep besides, which is less than a tenth.
     """
     return config.depth * block_bytes(config, step, precision) + _ends_bytes(
         config, step, precision

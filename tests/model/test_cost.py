@@ -1,5 +1,7 @@
 """Operations and kept bytes of the formulas against those that PyTorch counts on the real network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from fake_training import (
@@ -116,6 +118,17 @@ def test_a_real_forward_pass_in_full_precision_keeps_what_is_told(task, per_toke
     told = cost.saved_bytes(network.config, shape, "32-true")
     told += cost.text_bytes(192, 2, shape, "32-true")
     assert told == pytest.approx(sum(kept.values()), rel=0.05)
+
+
+@pytest.mark.parametrize("task", ["t2av", "extend"])
+def test_what_alignment_keeps_besides_is_less_than_a_tenth(task):
+    config = replace(preset("tiny"), aligned=("text", "partners"), exchange_seconds=0.2)
+    network = Network(config, backend="sdpa")
+    with kept_storages([network]) as kept:
+        real_loss(network, task)
+    shape = step(config, CLIPS, per_token=task == "extend")
+    told = cost.saved_bytes(config, shape, "32-true") + cost.text_bytes(192, 2, shape, "32-true")
+    assert 0.9 < told / sum(kept.values()) < 1
 
 
 def test_what_is_no_step_is_refused():

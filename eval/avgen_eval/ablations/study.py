@@ -61,7 +61,6 @@ class Question:
 
     name: str
     title: str
-    asks: str
     baseline: str
     variants: tuple[str, ...]
     figures: tuple[str, ...]
@@ -81,7 +80,6 @@ def studies() -> tuple[dict[str, Variant], dict[str, Question]]:
         name: Question(
             name=name,
             title=given["title"],
-            asks=given["asks"],
             baseline=given["baseline"],
             variants=tuple(given["variants"]),
             figures=tuple(given["figures"]),
