@@ -5,6 +5,7 @@ precision, with as much encoded text.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from avgen_eval.bench.timing import Comparison, Measurement, Prepared
 TEXT_TOKENS = 96
 SHAPES = {"video": (13, 8, 8), "audio": (49,)}
 FPS, TIME_STRIDE, AUDIO_RATE, DURATION = 25, 4, 25, 1.96
-OURS, PEER = "avgen", "diffusers LTX-2"
+OURS, ALIGNED, PEER = "avgen", "avgen, aligned", "diffusers LTX-2"
+AS_TRAINED = {"aligned": ("text", "partners"), "exchange_seconds": 0.2}
+"""What `recipes/joint.yaml` adds to a preset."""
 
 Predict = Callable[[Tensor], list[Tensor]]
 
@@ -37,19 +40,25 @@ def bench(setup: Setup) -> Result:
         "repeats": setup.repeats,
         "threads": torch.get_num_threads(),
     }
-    return Result(measurements, settings, headline(*measurements[-2:]))
+    return Result(measurements, settings, headline(*measurements[-3:]))
 
 
 def comparison(config: ModelConfig, setup: Setup, added: str = "") -> Comparison:
-    """The two steps for a network of a shape, and what its title adds."""
-    cases = {OURS: lambda: ours(config, setup), PEER: lambda: _peer(config, setup)}
+    """The steps for a network of a shape, and what their title adds."""
+    cases = {
+        OURS: lambda: ours(config, setup),
+        ALIGNED: lambda: ours(replace(config, **AS_TRAINED), setup),
+        PEER: lambda: _peer(config, setup),
+    }
     return Comparison(f"training step{added}", cases)
 
 
-def headline(ours: Measurement, peer: Measurement) -> dict[str, Any]:
-    """Medians and the ratio; None where a step cannot run."""
+def headline(ours: Measurement, aligned: Measurement, peer: Measurement) -> dict[str, Any]:
+    """Medians and the ratios; None where a step cannot run."""
     ratio = peer.ratio and peer.ratio.to_dict()
+    costs = aligned.ratio and aligned.ratio.to_dict()
     return {
+        "ratio_aligned_over_ours_median": costs and costs["median"],
         "ours_seconds_median": ours.to_dict().get("median"),
         "peer_seconds_median": peer.to_dict().get("median"),
         "ratio_peer_over_ours_median": ratio and ratio["median"],

@@ -46,13 +46,15 @@ def by_case(rows: list[Measurement], comparison: str) -> dict[str, Measurement]:
 
 @PEER_WARNS
 def test_training_steps_of_equal_size(setup: Setup) -> None:
-    ours, peer = setup.measure([training_step.comparison(SHALLOW, setup)])
+    ours, aligned, peer = setup.measure([training_step.comparison(SHALLOW, setup)])
     assert ours.reason is peer.reason is None
     assert ours.parameters == sum(
         p.numel() for p in training_step.DualStreamTransformer(SHALLOW).parameters()
     )
     assert peer.ratio is not None
-    found = training_step.headline(ours, peer)
+    assert aligned.ratio is not None
+    assert aligned.parameters > ours.parameters
+    found = training_step.headline(ours, aligned, peer)
     assert found["ratio_quartiles"][0] <= found["ratio_peer_over_ours_median"]
     assert found["ours_seconds_median"] == ours.to_dict()["median"]
 
@@ -78,7 +80,7 @@ def test_without_diffusers_our_step_is_timed_alone(
     monkeypatch.setitem(sys.modules, "diffusers.models.transformers.transformer_ltx2", None)
     monkeypatch.setattr(training_step, "preset", lambda name: SHALLOW)
     result = training_step.bench(setup)
-    ours, peer = result.measurements
+    ours, _, peer = result.measurements
     assert len(ours.seconds) == 2
     assert "pip install 'avgen[diffusers]'" in (peer.reason or "")
     written = result.to_dict()
