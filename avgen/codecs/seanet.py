@@ -33,7 +33,7 @@ BRANCH_GAIN = 0.3
 
 @dataclass(frozen=True)
 class SeanetConfig:
-    """The shape of an encoder and of the decoder, its mirror image where nothing else is said.
+    """The shape of an encoder and its mirror image, the decoder.
 
     Attributes:
         audio_channels: Channels of the waveform.
@@ -53,12 +53,6 @@ class SeanetConfig:
         companding: Strength of the logarithmic compression of the waveform around the network (0: none,
             255: that of telephony). Quiet tails and silence then cost no more than loud sounds.
         true_skip: Residual blocks add their input itself instead of a 1x1 convolution of it.
-        decoder_widths: Channels of the decoder from the latent rate to its fastest, one more than strides; None mirrors
-            the encoder.
-        decoder_residual_layers: Residual blocks after each stride of the decoder; None: as in the encoder.
-
-    Raises:
-        ValueError: ``decoder_widths`` do not fit the strides.
     """
 
     audio_channels: int = 1
@@ -75,15 +69,6 @@ class SeanetConfig:
     patch: int = 1
     companding: float = 0.0
     true_skip: bool = False
-    decoder_widths: tuple[int, ...] | None = None
-    decoder_residual_layers: int | None = None
-
-    def __post_init__(self) -> None:
-        widths = self.decoder_widths
-        if widths is not None and len(widths) != len(self.strides) + 1:
-            raise ValueError(
-                f"decoder_widths {widths}: give {len(self.strides) + 1} for {len(self.strides)} strides"
-            )
 
     @property
     def hop(self) -> int:
@@ -91,10 +76,9 @@ class SeanetConfig:
         return self.patch * math.prod(self.strides)
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of the decoder, from the latent rate to the fastest."""
-        mirrored = (self.num_filters * 2**level for level in range(len(self.strides), -1, -1))
-        return self.decoder_widths or tuple(mirrored)
+    def widest(self) -> int:
+        """Channels at the latent rate."""
+        return self.num_filters * 2 ** len(self.strides)
 
 
 class ResidualBlock(nn.Module):
@@ -148,16 +132,15 @@ def build_encoder(config: SeanetConfig) -> Chain:
 
 def build_decoder(config: SeanetConfig) -> Chain:
     """Latent ``(B, dimension, L)`` to waveform ``(B, audio_channels, L * hop)``."""
-    width, *further = config.widths
-    mode, count = config.pad_mode, config.decoder_residual_layers
+    width, mode = config.widest, config.pad_mode
     layers: list[nn.Module] = [
         CausalConv1d(config.dimension, width, config.kernel_size, pad_mode=mode)
     ]
     layers += _lstm(width, config)
-    for stride, wanted in zip(reversed(config.strides), further, strict=True):
-        layers += [Elu(), CausalConvTranspose1d(width, wanted, stride)]
-        width = wanted
-        layers += _residual_blocks(width, config, count)
+    for stride in reversed(config.strides):
+        layers += [Elu(), CausalConvTranspose1d(width, width // 2, stride)]
+        width //= 2
+        layers += _residual_blocks(width, config)
     channels = config.audio_channels * config.patch
     layers += [
         Elu(),
@@ -168,10 +151,10 @@ def build_decoder(config: SeanetConfig) -> Chain:
     return Chain(layers)
 
 
-def _residual_blocks(width: int, config: SeanetConfig, count: int | None = None) -> list[nn.Module]:
+def _residual_blocks(width: int, config: SeanetConfig) -> list[nn.Module]:
     return [
         ResidualBlock(width, config.dilation_base**index, config)
-        for index in range(config.num_residual_layers if count is None else count)
+        for index in range(config.num_residual_layers)
     ]
 
 

@@ -15,8 +15,6 @@ from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.objective.spectral import log_mel_distance, reconstruction_losses
 from avgen.training.optim import warmup_cosine
 
-DECODER = "decoder."
-
 
 class AudioCodecTraining(LightningModule):
     """Trains a `SeanetAudioCodec` on batches with a ``waveform`` (B, A, S).
@@ -35,8 +33,7 @@ class AudioCodecTraining(LightningModule):
         seed: Of noise and codebook restarts; with the step it determines all randomness.
         export_to: Where `on_fit_end` writes the calibrated codec as safetensors.
         calibration_batches: Training batches that `on_fit_end` calibrates on.
-        initial: Weights to go on from (safetensors written by a run before); where ``codec`` has a decoder of another
-            shape, that begins anew.
+        initial: Weights to go on from (safetensors written by a run before).
         decoder_only: Train the decoder alone; latents, their calibration and the identity stay.
     """
 
@@ -75,7 +72,7 @@ class AudioCodecTraining(LightningModule):
         self.seed = seed
         self.export_to, self.calibration_batches = export_to, calibration_batches
         if initial is not None:
-            begin_from(codec, SeanetAudioCodec.from_file(initial))
+            codec.load_state_dict(SeanetAudioCodec.from_file(initial).state_dict())
         self.decoder_only = decoder_only
         self.register_buffer("recent", torch.zeros(4096, codec.latent_channels))
 
@@ -160,17 +157,3 @@ class AudioCodecTraining(LightningModule):
         noise = torch.randn(latents.shape, generator=generator) * level
         deviation = latents.detach().std(dim=(0, 2), keepdim=True)
         return latents + noise.to(latents) * deviation
-
-
-def begin_from(codec: SeanetAudioCodec, initial: SeanetAudioCodec) -> None:
-    """Copy the weights of ``initial``, but for those of a decoder that has another shape.
-
-    Raises:
-        RuntimeError: What makes the latents has another shape.
-    """
-    weights, own = initial.state_dict(), codec.state_dict()
-    shapes = [{n: x.shape for n, x in w.items() if n.startswith(DECODER)} for w in (weights, own)]
-    if shapes[0] != shapes[1]:
-        weights = {n: x for n, x in weights.items() if not n.startswith(DECODER)}
-        weights |= {n: x for n, x in own.items() if n.startswith(DECODER)}
-    codec.load_state_dict(weights)

@@ -21,7 +21,6 @@ VARIANTS = {
     "seanet": {"strides": (2, 4), "patch": 1, "companding": 0.0, "true_skip": False},
     "recurrent": {"strides": (3, 2), "patch": 1, "num_lstm_layers": 2},
     "reflect": {"strides": (2, 4), "patch": 1, "pad_mode": "reflect", "num_residual_layers": 2},
-    "own decoder": {"decoder_widths": (24, 8, 12), "decoder_residual_layers": 3},
     "stereo": {"strides": (2, 5), "patch": 2, "audio_channels": 2, "pad_mode": "reflect"},
 }
 
@@ -154,17 +153,6 @@ def test_file_brings_back_the_same_codec(tmp_path: Path) -> None:
     assert torch.equal(loaded.decode(loaded.encode(waveform)), codec.decode(codec.encode(waveform)))
     codec.latent_mean += 1e-3
     assert codec.save(tmp_path / "other.safetensors") != identity
-
-
-def test_a_decoder_of_its_own_shape_is_kept_and_makes_no_other_latents(tmp_path: Path) -> None:
-    wide = small_codec(decoder_widths=[24, 8, 12], decoder_residual_layers=3)
-    assert wide.latent_identity() == small_codec().latent_identity()
-    wide.save(tmp_path / "wide.safetensors")
-    loaded = SeanetAudioCodec.from_file(tmp_path / "wide.safetensors")
-    latents = noise(1, 6, 5)
-    assert torch.equal(loaded.decode(latents), wide.decode(latents))
-    with pytest.raises(ValueError, match=r"decoder_widths \(8, 4\): give 3 for 2 strides"):
-        small_codec(decoder_widths=(8, 4))
 
 
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
