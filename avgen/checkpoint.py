@@ -107,6 +107,12 @@ def load(path: str | Path, *, kind: str) -> tuple[dict[str, Any], dict[str, Tens
     return json.loads(metadata["avgen.config"]) | {"sha256": sha}, tensors
 
 
+def recorded_sha(path: str | Path) -> str:
+    """The SHA-256 that a weights file says it has, without reading the weights."""
+    with safe_open(Path(path), framework="pt") as file:
+        return (file.metadata() or {})["avgen.sha256"]
+
+
 def shipped() -> list[str]:
     """Names of the weights that ship with avgen."""
     return sorted(path.name for path in WEIGHTS.glob("*") if path.is_dir())

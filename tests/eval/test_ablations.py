@@ -1,13 +1,14 @@
 """Ablations: variants differ in what they say, rows are kept once, figures and intervals are right."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from avgen_eval.ablations import rows as rows_module
-from avgen_eval.ablations.data import prepare_codecs, prepare_data
+from avgen_eval.ablations.data import SHIPPED, prepare_codecs, prepare_data
 from avgen_eval.ablations.figures import COSTS, FIGURES, clip_values, estimate, new_run_interval
 from avgen_eval.ablations.measuring import block_costs, measure
 from avgen_eval.ablations.page import table, write_page
@@ -17,6 +18,8 @@ from avgen_eval.codec import added_flicker
 from avgen_eval.known import get_world
 from avgen_eval.roundtrip import load_codecs
 
+from avgen.checkpoint import AUDIO_FILE
+from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.codecs.video_vae import VideoVAE
 from avgen.data.schema import read_info
 from avgen.model.bundle import Network
@@ -76,6 +79,17 @@ def test_the_key_changes_with_what_figures_depend_on():
     assert (
         replace(baseline, training={**baseline.training, "start": "discrete"}).key != baseline.key
     )
+
+
+def test_the_key_changes_with_the_weights_that_ship(tmp_path: Path):
+    shutil.copytree(SHIPPED, tmp_path / "tiny")
+    own = replace(find_variant("guide_none"), weights=str(tmp_path / "tiny"))
+    assert own.key == find_variant("guide_none").key
+    codec = SeanetAudioCodec.from_file(SHIPPED / AUDIO_FILE)
+    (tmp_path / "other").mkdir()
+    codec.latent_mean += 1
+    codec.save(tmp_path / "other" / AUDIO_FILE)
+    assert replace(own, weights=str(tmp_path / "other")).key != own.key
 
 
 def test_rows_of_other_definitions_are_left_out_and_broken_lines_told(tmp_path: Path):

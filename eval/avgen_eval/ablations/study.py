@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from avgen.checkpoint import find_weights, recorded_sha
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -49,7 +51,7 @@ class Variant:
         """Hash of all that its figures depend on, besides the seed."""
         source = studies()[0].get(str(self.weights))
         parts = [self.world, self.seconds, self.clips, self.ways, self.sampling, self.training]
-        parts.append(self.weights if source is None else source.key)
+        parts.append(_shipped(self.weights) if source is None else source.key)
         if self.training is not None:
             parts += [self.train_clips, self.start and find_variant(self.start).key]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
@@ -65,6 +67,14 @@ class Question:
     variants: tuple[str, ...]
     figures: tuple[str, ...]
     plot: str
+
+
+@cache
+def _shipped(name: str | None) -> list[str] | None:
+    """What the weights of a name are, so that rows of those before do not stand for them."""
+    if name is None:
+        return None
+    return [recorded_sha(path) for path in sorted(find_weights(name).glob("*.safetensors"))]
 
 
 @cache
