@@ -62,7 +62,7 @@ def table(question: Question, rows: Mapping[str, Rows]) -> str:
             cells.append(
                 _cell(estimate(values), name != question.baseline and _differs(values, base))
             )
-        cells += [f"{median(row['costs'][name] for row in of_variant):.3g}" for name in costs]
+        cells += [_cost(median(row["costs"][name] for row in of_variant)) for name in costs]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
@@ -92,6 +92,10 @@ def _expected(question: Question, rows: Mapping[str, Rows]) -> str:
 def _label(question: Question, name: str) -> str:
     mark = ", baseline" if name == question.baseline else ""
     return f"{studies()[0][name].label} (`{name}`{mark})"
+
+
+def _cost(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _cell(figure: Estimate, bold: bool) -> str:
