@@ -251,7 +251,7 @@ def _listed(
 
 
 def _clips(result: Result, order: str | None, count: int) -> list[ReportItem]:
-    """The best and the worst clips, or the first where nothing orders them."""
+    """The best and the worst clips and, where there is room, those without a value; or the first where nothing orders."""
     items = result.items()
     if order is None:
         return [_item(result, r, items[r.id]) for r in result.records[: 2 * count] if r.id in items]
@@ -264,7 +264,13 @@ def _clips(result: Result, order: str | None, count: int) -> list[ReportItem]:
         if record.id in items and Path(record.file).is_file():
             half = "best" if place < (len(chosen) + 1) // 2 else "worst"
             shown.append(_item(result, record, items[record.id], f"{half}, {order} {value:.3g}"))
-    return shown
+    rest = [
+        r
+        for r in result.records
+        if r.values.get(order) is None and r.id in items and Path(r.file).is_file()
+    ]
+    room = max(0, 2 * count - len(chosen))
+    return shown + [_item(result, r, items[r.id], f"{order} n/a") for r in rest[:room]]
 
 
 def _item(result: Result, record: Record, item: Item, *notes: str) -> ReportItem:
