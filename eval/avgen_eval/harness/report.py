@@ -251,7 +251,7 @@ def _listed(
 
 
 def _clips(result: Result, order: str | None, count: int) -> list[ReportItem]:
-    """The best and the worst clips and, where there is room, those without a value; or the first where nothing orders."""
+    """The best, the worst and, where there is room, those without a value; or the first where nothing orders them."""
     items = result.items()
     if order is None:
         return [_item(result, r, items[r.id]) for r in result.records[: 2 * count] if r.id in items]
