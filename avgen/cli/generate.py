@@ -57,7 +57,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--solver", choices=["euler", "heun"], default="euler", help="(%(default)s)"
     )
-    parser.add_argument("--guidance", type=float, help="scale of text guidance (default: 1, off)")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        help="scale of text guidance in all steps, 1 for none (default: in the first)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="(%(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
     parser.add_argument("-o", "--out", type=Path, default=Path("out.mp4"), help="(%(default)s)")

@@ -28,6 +28,8 @@ from avgen.sampling.sampler import Given, Sampler
 from avgen.sampling.solvers import SolverName
 
 ProgressCallback = Callable[[int, int], None]
+GUIDANCE = Guidance(text=3.0, above=0.92)
+"""By the text alone and only while a clip takes shape, in the first steps: see ``docs/ablations.md``."""
 
 
 class AVPipeline(nn.Module):
@@ -113,7 +115,7 @@ class AVPipeline(nn.Module):
             span: Start and end of that span, in seconds.
             seed: Same seed, same clip, whatever else is in the batch.
             steps: Sampling steps.
-            guidance: Guiders, or the text scale alone; none by default (``docs/ablations.md``).
+            guidance: Guiders, or the scale of the text alone for all steps, 1 for none; `GUIDANCE` by default.
             solver: ``euler`` or ``heun``.
             keep_given: Whether what is given is in the clip as it was. Else it comes out of the codecs like the rest,
                 so that no seam shows between the two.
@@ -152,9 +154,7 @@ class AVPipeline(nn.Module):
         decoded; the other arguments are those of a call.
         """
         guiders = (
-            Guidance(text=guidance)
-            if isinstance(guidance, (int, float))
-            else guidance or Guidance()
+            Guidance(text=guidance) if isinstance(guidance, (int, float)) else guidance or GUIDANCE
         )
         sampler = Sampler(steps=steps, solver=solver, guidance=guiders)
         groups: dict[Any, list[int]] = defaultdict(list)

@@ -2,7 +2,8 @@
 
 ``guided = full + sum_i (scale_i - 1) * (full - weaker_i)``; a scale of 1 is off and costs nothing.
 Text: classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598). Time: the weaker condition is the same text
-without its times. Partner: streams that do not read each other. Rescale: Lin et al. 2023 (arXiv 2305.08891).
+without its times. Partner: streams that do not read each other. Rescale: Lin et al. 2023 (arXiv 2305.08891). Only at
+some noise levels: Kynkäänniemi et al. 2024 (arXiv 2404.07724).
 """
 
 from collections.abc import Mapping
@@ -25,12 +26,21 @@ class Guidance:
         time: Against events without times.
         partner: Against streams that do not read each other.
         rescale: From 0 to 1, how far the guided prediction is brought back to the spread of the unguided one.
+        above: Noise level from which on it guides; below it a step costs what it costs without guidance.
+
+    Raises:
+        ValueError: ``above`` is no noise level.
     """
 
     text: Scale = 1.0
     time: Scale = 1.0
     partner: Scale = 1.0
     rescale: float = 0.0
+    above: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.above <= 1:
+            raise ValueError(f"above {self.above} is no noise level; give one from 0 to 1")
 
     def scale(self, guider: GuiderName, stream: str) -> float:
         """Scale of a guider for a stream."""

@@ -18,6 +18,7 @@ from avgen.sampling.schedules import linear_schedule
 from avgen.sampling.solvers import SolverName, solver
 from avgen.text.base import TextTokens
 
+OFF = Guidance()
 NOT_GIVEN: Mapping[str, "Given"] = {}
 
 
@@ -74,11 +75,13 @@ class Sampler:
         state = {name: _noise(layout, name, generators, device) for name in layout.grids}
         state = {name: _impose(x, given.get(name)) for name, x in state.items()}
         sigmas = linear_schedule(self.steps, layout.shift).to(device)
-        conditions = _Conditions.of(model, self.guidance, layout, text, empty)
+        guided = _Conditions.of(model, self.guidance, layout, text, empty)
+        plain = _Conditions.of(model, OFF, layout, text, empty) if self.guidance.above else guided
         advance = solver(self.solver)
         codes = {name: x for name, x in state.items() if layout.config.streams[name].codebooks}
         latents = {name: x for name, x in state.items() if name not in codes}
         for step, (sigma, following) in enumerate(pairwise(sigmas)):
+            conditions = guided if sigma >= self.guidance.above else plain
             velocity = _Velocity(conditions, model, codes, given)
             latents = advance(velocity, latents, sigma, following) if latents else {}
             if not latents:

@@ -48,7 +48,7 @@ class EvaluateClips(Callback):
         width: Likewise.
         codecs: Weights whose codecs decode: a name that ships, or a folder.
         steps: Sampling steps.
-        guidance: Scale of text guidance; None for none.
+        guidance: Scale of text guidance in all steps; None for that of the pipeline.
         batch_size: Clips made together.
         folder: Where results go; None: ``eval/SUITE`` in the trainer's ``default_root_dir``.
 

@@ -76,7 +76,7 @@ def table(results: Path) -> str:
             f"Video VAE, PSNR in dB: {psnr}. Audio codec: 90% of onsets move by at most "
             f"{codecs['bounce']['onset_error_p90_ms']['value']:.1f} ms (`bounce`) and "
             f"{codecs['drums']['onset_error_p90_ms']['value']:.1f} ms (`drums`).",
-            f"One clip of 2 s with text guidance, which doubles the work, takes {clip['clip_seconds_median']:.1f} s "
+            f"One clip of 2 s takes {clip['clip_seconds_median']:.1f} s "
             f"(worst {clip['clip_seconds_worst']:.1f}) on {step['threads']} threads. A training step at "
             f"batch {step['batch']} takes {step['ours_seconds_median']:.2f} s; the same step with "
             f"diffusers' LTX-2 transformer of equal size {step['ratio_peer_over_ours_median']:.2f} times "

@@ -120,6 +120,31 @@ def test_guidance_adds_the_differences_per_stream():
     assert Guidance().active({"video": 0}) == []
 
 
+def test_guidance_above_a_level_acts_there_alone_and_costs_there_alone():
+    rows: list[int] = []
+
+    def model(streams, told, exchange):
+        rows.append(len(streams["video"].sigma))
+        return NET.model(streams, told, exchange)
+
+    def states(guidance: Guidance) -> list[torch.Tensor]:
+        sampler = Sampler(steps=4, guidance=guidance)
+        run = sampler.run(model, LAYOUT, text("a red ball"), text(""), generators(0))
+        return [state.tokens["video"].clone() for state in run]
+
+    level = float(linear_schedule(4, LAYOUT.shift)[1])
+    throughout, early = states(Guidance(text=3.0)), states(Guidance(text=3.0, above=level))
+    assert rows == [2, 2, 2, 2, 2, 2, 1, 1]
+    assert [torch.equal(a, b) for a, b in zip(throughout, early, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(ValueError, match=r"above 1.5 is no noise level; give one from 0 to 1"):
+        Guidance(above=1.5)
+
+
 def test_rescale_brings_back_the_spread():
     generator = torch.Generator().manual_seed(0)
     full, none = torch.randn(2, 3, 8, 4, generator=generator)
