@@ -80,7 +80,8 @@ def table(results: Path) -> str:
             f"(worst {clip['clip_seconds_worst']:.1f}) on {step['threads']} threads. A training step at "
             f"batch {step['batch']} takes {step['ours_seconds_median']:.2f} s; the same step with "
             f"diffusers' LTX-2 transformer of equal size {step['ratio_peer_over_ours_median']:.2f} times "
-            f"as long (quartiles {low:.2f} to {high:.2f}).",
+            f"as long (quartiles {low:.2f} to {high:.2f}), and with attention aligned, as in the weights that ship, "
+            f"{step['ratio_aligned_over_ours_median']:.2f} times.",
             "Files and commands: `eval/results/`, `make figures bench`.",
         ]
     )
