@@ -93,11 +93,11 @@ class Network(nn.Module):
     @torch.no_grad()
     def renew_exchange(self) -> None:
         """Begin cross-modal attention anew, shut at first as in a network without training; all else stays."""
-        fresh = Network(self.config, self.text_arguments).state_dict()
-        for name, weight in self.state_dict().items():
+        fresh = DualStreamTransformer(self.config).state_dict()
+        for name, weight in self.model.state_dict().items():
             if ".partners." in name:
                 weight.copy_(fresh[name])
-            elif name.startswith("model.noise.") and ".out." in name:
+            elif name.startswith("noise.") and ".out." in name:
                 weight.unflatten(0, (PARTS, -1))[EXCHANGE] = 0
             elif name.endswith(".table"):
                 weight[EXCHANGE] = 0

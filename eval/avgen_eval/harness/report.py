@@ -255,20 +255,17 @@ def _clips(result: Result, order: str | None, count: int) -> list[ReportItem]:
     items = result.items()
     if order is None:
         return [_item(result, r, items[r.id]) for r in result.records[: 2 * count] if r.id in items]
+    there = {r.id for r in result.records if r.id in items and Path(r.file).is_file()}
     better = result.figures[order].better
     known = [(value, r) for r in result.records if (value := r.values.get(order)) is not None]
     ranked = sorted(known, key=lambda pair: pair[0], reverse=better != "lower")
     chosen = ranked if len(ranked) <= 2 * count else [*ranked[:count], *ranked[-count:]]
     shown = []
     for place, (value, record) in enumerate(chosen):
-        if record.id in items and Path(record.file).is_file():
+        if record.id in there:
             half = "best" if place < (len(chosen) + 1) // 2 else "worst"
             shown.append(_item(result, record, items[record.id], f"{half}, {order} {value:.3g}"))
-    rest = [
-        r
-        for r in result.records
-        if r.values.get(order) is None and r.id in items and Path(r.file).is_file()
-    ]
+    rest = [r for r in result.records if r.values.get(order) is None and r.id in there]
     room = max(0, 2 * count - len(chosen))
     return shown + [_item(result, r, items[r.id], f"{order} n/a") for r in rest[:room]]
 
