@@ -1,11 +1,13 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from avgen_eval.cli import main
+from avgen_eval.harness import report
 from avgen_eval.harness.compare import (
     Row,
     compare_all,
@@ -67,6 +69,21 @@ def run(name: str, level: float, num_clips: int = 12) -> Result:
     figures = {figure.id: figure, skipped.id: skipped}
     path = Path("result.json")
     return Result(path=path, name=name, content=content, figures=figures, records=records)
+
+
+def test_clips_without_a_value_are_shown_where_there_is_room(tmp_path, monkeypatch):
+    (tmp_path / "clip.mp4").touch()
+    result, order = run("first", 0.5, num_clips=4), "sync.f1_graded_corrected"
+    there = [replace(r, file=str(tmp_path / "clip.mp4")) for r in result.records[:3]]
+    there[1] = replace(there[1], values={})
+    gone = replace(result.records[3], values={})
+    result = replace(result, records=[*there, gone])
+    monkeypatch.setattr(Result, "items", lambda self: {r.id: None for r in self.records})
+    monkeypatch.setattr(report, "_item", lambda result, record, item, *notes: (record.id, notes))
+    *known, last = report._clips(result, order, 2)
+    assert {name for name, _ in known} == {"00", "02"}
+    assert last == ("01", (f"{order} n/a",))
+    assert {name for name, _ in report._clips(result, order, 1)} == {"00", "02"}
 
 
 @pytest.fixture
