@@ -25,6 +25,11 @@ def denoised(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
     return noisy - sigma * velocity
 
 
+def noise(noisy: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
+    """The noise that a velocity at ``noisy`` comes from."""
+    return noisy + (1 - sigma) * velocity
+
+
 def shift_sigma(sigma: Tensor, shift: float) -> Tensor:
     """Move sigmas towards noise: ``shift * sigma / (1 + (shift - 1) * sigma)``; 1 changes nothing."""
     return shift * sigma / (1 + (shift - 1) * sigma)

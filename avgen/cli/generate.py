@@ -55,7 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", default="tiny", help="name, folder or hub id (%(default)s)")
     parser.add_argument("--steps", type=int, default=16, help="sampling steps (%(default)s)")
     parser.add_argument(
-        "--solver", choices=["euler", "heun"], default="euler", help="(%(default)s)"
+        "--solver",
+        choices=["euler", "heun", "ancestral", "renoise"],
+        default="euler",
+        help="(%(default)s)",
     )
     parser.add_argument(
         "--guidance",

@@ -58,10 +58,15 @@ def plain_attention(query: Queries, key: Keys, value: Keys, mask: WholeMask = No
     if isinstance(mask, Packed):
         return sdpa_attention(query, key, value, mask)
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, None, None, :], torch.finfo(scores.dtype).min)
-    return (scores.softmax(-1) @ v).transpose(1, 2)
+    return _products(q, k, v, None if mask is None else mask[:, None, None, :]).transpose(1, 2)
+
+
+def _products(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None) -> Tensor:
+    """SDPA of ``(B, H, M, K)`` as two matrix products."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
+    return scores.softmax(-1) @ value
 
 
 def _xformers(query: Queries, key: Keys, value: Keys, mask: WholeMask = None) -> Queries:
@@ -119,19 +124,22 @@ def attend(
         value: ``(B, N, H, K)``.
         mask: None (all keys), ``(B, N)`` True where a key is valid, `Packed` lengths (then B is 1), or `Windowed`.
         backend: ``auto`` takes xformers on CUDA and the SDPA reference elsewhere, except for short sequences in
-            bfloat16 on the CPU, where the plain products are faster. Windows are always read by SDPA.
+            bfloat16 on the CPU, where the plain products are faster. Windows are read by SDPA or, likewise, by the
+            plain products.
 
     Returns:
         ``(B, M, H, K)``.
     """
     if isinstance(mask, Windowed):
-        return windowed_attention(query, key, value, mask)
+        plain = backend == "plain" or (backend == "auto" and _plain_is_faster(query, mask.keys))
+        inside = _products if plain else F.scaled_dot_product_attention
+        return windowed_attention(query, key, value, mask, inside)
     name = resolve_backend(backend, query.device)[0] if backend == "auto" else backend
     if backend == "auto" and _plain_is_faster(query, key):
         name = "plain"
     return BACKENDS[name](query, key, value, mask)
 
 
-def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
-    short = key.shape[1] <= PLAIN_UP_TO
+def _plain_is_faster(query: Tensor, keys: Tensor) -> bool:
+    short = keys.shape[1] <= PLAIN_UP_TO
     return short and query.dtype == torch.bfloat16 and query.device.type == "cpu"

@@ -6,6 +6,7 @@ Letters: B rows, M queries, N keys, H heads, K head width, G clips, C chunks, q 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,16 +57,18 @@ def windowed_attention(
     key: Float[Tensor, "b n h k"],
     value: Float[Tensor, "b n h k"],
     windows: Windowed,
+    inside: Callable[..., Tensor] = F.scaled_dot_product_attention,
 ) -> Float[Tensor, "b m h k"]:
     """Scaled dot product attention of each query over the keys of its window.
 
+    ``inside`` attends in the chunks, as `torch.nn.functional.scaled_dot_product_attention` does with ``attn_mask``.
     Queries that are padding return what some real query reads: finite, and to be ignored.
     """
     q, k, v = (
         x.flatten(0, 1)[tokens].transpose(1, 2)
         for x, tokens in ((query, windows.queries), (key, windows.keys), (value, windows.keys))
     )
-    read = F.scaled_dot_product_attention(q, k, v, attn_mask=windows.keep[:, None])
+    read = inside(q, k, v, attn_mask=windows.keep[:, None])
     return read.transpose(1, 2).flatten(0, 1)[windows.place].view(query.shape)
 
 

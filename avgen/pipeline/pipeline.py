@@ -116,7 +116,7 @@ class AVPipeline(nn.Module):
             seed: Same seed, same clip, whatever else is in the batch.
             steps: Sampling steps.
             guidance: Guiders, or the scale of the text alone for all steps, 1 for none; `GUIDANCE` by default.
-            solver: ``euler`` or ``heun``.
+            solver: ``euler``, ``heun``, ``ancestral`` or ``renoise``; see `avgen.sampling.solvers`.
             keep_given: Whether what is given is in the clip as it was. Else it comes out of the codecs like the rest,
                 so that no seam shows between the two.
             progress: Called with steps done and steps in all; an exception raised in it stops the sampling.

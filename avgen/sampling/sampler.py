@@ -6,6 +6,7 @@ Letters: B clips, N tokens, A numbers per token, Q codebooks, V codebook entries
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from avgen.model.layout import Layout, per_token_sigma
 from avgen.sampling.guidance import Guidance, GuiderName
 from avgen.sampling.schedules import linear_schedule
-from avgen.sampling.solvers import SolverName, solver
+from avgen.sampling.solvers import Noise, SolverName, solver
 from avgen.text.base import TextTokens
 
 OFF = Guidance()
@@ -43,7 +44,8 @@ class Sampler:
 
     Attributes:
         steps: Steps from noise to clean.
-        solver: ``euler`` or ``heun`` (second order, twice the evaluations).
+        solver: ``euler``, ``heun`` (second order, twice the evaluations), or with noise drawn anew in each step:
+            ``ancestral``, ``renoise``. See `avgen.sampling.solvers`.
         guidance: Guiders.
     """
 
@@ -72,7 +74,8 @@ class Sampler:
             given: Given tokens by stream.
         """
         device = text.states.device
-        state = {name: _noise(layout, name, generators, device) for name in layout.grids}
+        noise = partial(_noise, generators)
+        state = {name: _start(layout, name, noise, len(text.mask), device) for name in layout.grids}
         state = {name: _impose(x, given.get(name)) for name, x in state.items()}
         sigmas = linear_schedule(self.steps, layout.shift).to(device)
         guided = _Conditions.of(model, self.guidance, layout, text, empty)
@@ -83,7 +86,8 @@ class Sampler:
         for step, (sigma, following) in enumerate(pairwise(sigmas)):
             conditions = guided if sigma >= self.guidance.above else plain
             velocity = _Velocity(conditions, model, codes, given)
-            latents = advance(velocity, latents, sigma, following) if latents else {}
+            latents = advance(velocity, latents, sigma, following, noise) if latents else {}
+            latents = {name: _impose(x, given.get(name)) for name, x in latents.items()}
             if not latents:
                 velocity({}, sigma)
             codes = {
@@ -211,18 +215,19 @@ def _draw(logits: Tensor, sigma: float, generator: torch.Generator) -> tuple[Ten
     return drawn, sure + sigma * gumbel[1, ..., 0]
 
 
-def _noise(
-    layout: Layout, name: str, generators: Sequence[torch.Generator], device: torch.device
-) -> Tensor:
+def _start(layout: Layout, name: str, noise: Noise, clips: int, device: torch.device) -> Tensor:
+    """A stream before the first step: noise, or all codes masked."""
     stream, count = layout.config.streams[name], len(layout.grids[name])
     if stream.codebooks:
-        return torch.full(
-            (len(generators), count, stream.codebooks), stream.codebook_size, device=device
-        )
-    shape = (count, stream.channels * stream.patch**2)
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators]).to(
-        device
-    )
+        shape = (clips, count, stream.codebooks)
+        return torch.full(shape, stream.codebook_size, device=device)
+    return noise(torch.empty(clips, count, stream.channels * stream.patch**2, device=device))
+
+
+def _noise(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:
+    """Standard normal noise of a shape ``(B, ...)``, each clip's from its own generator."""
+    shape = like.shape[1:]
+    return torch.stack([torch.randn(shape, generator=g) for g in generators]).to(like)
 
 
 def _impose(tokens: Tensor, given: Given | None) -> Tensor:

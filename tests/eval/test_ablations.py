@@ -218,6 +218,18 @@ def test_continuous_codecs_are_others(tmp_path: Path):
     assert own.video.identity == continuous.video.identity
 
 
+def test_latents_of_another_calm_have_a_codec_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[list[str]] = []
+    monkeypatch.setattr("avgen.cli.main", asked.append)
+    folders = [prepare_codecs(find_variant(name), tmp_path).name for name in ("time_4", "kl_high")]
+    assert folders == ["time_4", "time_4_kl_0.002"]
+    option = "--model.init_args.kl_weight"
+    assert option not in asked[0]
+    assert asked[1][asked[1].index(option) + 1] == "0.002"
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_codecs_and_data_are_made_once(tmp_path: Path):
     variant = find_variant("time_8")

@@ -54,3 +54,22 @@ def test_rotation_keeps_lengths():
     x = torch.randn(2, 5, 3, 16, generator=torch.Generator().manual_seed(0))
     turned = rotate(x, rotation(torch.rand(2, 5), OMEGA))
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
+
+
+def test_a_rotation_and_its_gradient_are_those_of_complex_numbers():
+    generator = torch.Generator().manual_seed(2)
+    heads = torch.randn(2, 3, 4, 16, generator=generator, dtype=torch.float64, requires_grad=True)
+    start, length = torch.rand(2, 2, 3, generator=generator)
+    by = interval_rotation(start, start + length, OMEGA)  # it scales as well
+    factor = torch.complex(*(x.double() for x in by))[:, :, None]
+
+    def plain(x: torch.Tensor) -> torch.Tensor:
+        turned = torch.complex(*x.chunk(2, dim=-1)) * factor
+        return torch.cat((turned.real, turned.imag), dim=-1)
+
+    assert torch.allclose(rotate(heads, by), plain(heads))
+    weight = torch.randn(heads.shape, generator=generator, dtype=torch.float64)
+    found, expected = (
+        torch.autograd.grad((f * weight).sum(), heads)[0] for f in (rotate(heads, by), plain(heads))
+    )
+    assert torch.allclose(found, expected)

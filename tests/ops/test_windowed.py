@@ -39,6 +39,7 @@ def plan(queries: Times, keys: Times, seconds: float) -> Windowed:
     return found
 
 
+@pytest.mark.parametrize("backend", ["sdpa", "plain"])
 @pytest.mark.parametrize("window", [0.1, 0.5, 1.3, 3.7])
 @pytest.mark.parametrize(
     ("queries", "keys"),
@@ -53,11 +54,11 @@ def plan(queries: Times, keys: Times, seconds: float) -> Windowed:
         ),
     ],
 )
-def test_it_equals_the_dense_mask_in_value_and_gradient(queries, keys, window):
+def test_it_equals_the_dense_mask_in_value_and_gradient(queries, keys, window, backend):
     at, of = times(queries, queries), times(keys, keys)
     q, k, v = heads(2, len(queries), 0), heads(2, len(keys), 1), heads(2, len(keys), 2)
     expected = dense(q, k, v, dense_mask(at, of, window))
-    read = attend(q, k, v, plan(at, of, window))
+    read = attend(q, k, v, plan(at, of, window), backend=backend)
     assert torch.allclose(read, expected, atol=1e-5)
     direction = torch.randn(read.shape, generator=torch.Generator().manual_seed(3))
     grads = [torch.autograd.grad(x, (q, k, v), direction) for x in (read, expected)]

@@ -1,4 +1,6 @@
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from avgen.model.layout import Layout
 from avgen.sampling.guidance import Guidance
 from avgen.sampling.sampler import Given, Sampler, unmask
 from avgen.sampling.schedules import linear_schedule
-from avgen.sampling.solvers import euler, heun, solver
+from avgen.sampling.solvers import SOLVERS, ancestral, euler, heun, renoise, solver
 
 CONFIG = ModelConfig(
     streams={
@@ -59,7 +61,7 @@ class Pull:
         }
 
 
-@pytest.mark.parametrize("name", ["euler", "heun"])
+@pytest.mark.parametrize("name", SOLVERS)
 def test_an_exact_flow_ends_at_its_target(name):
     out = Sampler(steps=4, solver=name).sample(
         Pull(0.7), LAYOUT, text("a"), text(""), generators(0)
@@ -77,7 +79,7 @@ def test_order_of_the_solvers():
             *(linear_schedule(count, 1.0).double()[s] for s in (slice(None, -1), slice(1, None))),
             strict=True,
         ):
-            x = step(lambda state, sigma: {"x": 3 * state["x"]}, x, a, b)
+            x = step(lambda state, sigma: {"x": 3 * state["x"]}, x, a, b, torch.zeros_like)
         return abs(x["x"].item() - torch.tensor(-3.0).exp().item())
 
     assert error(euler, 64) / error(euler, 128) == pytest.approx(2, rel=0.1)
@@ -85,9 +87,37 @@ def test_order_of_the_solvers():
     assert error(heun, 64) < error(euler, 64) / 3
 
 
+def normal_clips(step, count: int) -> torch.Tensor:
+    """20,000 samples of a normal distribution of mean 2 and deviation 0.5 by its exact velocity."""
+    mean, variance = 2.0, 0.25
+
+    def velocity(state, sigma):
+        spread = (1 - sigma) ** 2 * variance + sigma**2
+        clean = mean + (1 - sigma) * variance / spread * (state["x"] - (1 - sigma) * mean)
+        return {"x": (state["x"] - clean) / sigma}
+
+    generator = torch.Generator().manual_seed(0)
+    x = {"x": torch.randn(20_000, generator=generator, dtype=torch.float64)}
+    for sigma, following in pairwise(linear_schedule(count, 3.0).double()):
+        noise = partial(torch.randn, generator=generator, dtype=torch.float64)
+        x = step(velocity, x, sigma, following, lambda like, noise=noise: noise(like.shape))
+    return x["x"]
+
+
+def test_ancestral_steps_sample_the_distribution_and_renoising_a_narrower_one():
+    for step in (euler, ancestral):
+        found = normal_clips(step, 200)
+        assert found.mean() == pytest.approx(2.0, abs=0.02)
+        assert found.std() == pytest.approx(0.5, rel=0.03)
+    narrow = normal_clips(renoise, 200)
+    assert narrow.mean() == pytest.approx(2.0, abs=0.02)
+    assert narrow.std() < 0.4
+
+
 @torch.inference_mode()
-def test_a_clip_does_not_depend_on_its_batch():
-    sampler = Sampler(steps=3, guidance=Guidance(text=2.0, time=1.5, partner=1.5))
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_clip_does_not_depend_on_its_batch(name):
+    sampler = Sampler(steps=3, solver=name, guidance=Guidance(text=2.0, time=1.5, partner=1.5))
     alone = sampler.sample(NET.model, LAYOUT, text("a"), text(""), generators(5))
     both = sampler.sample(
         NET.model, LAYOUT, text("something longer", "a"), text(""), generators(3, 5)
@@ -98,10 +128,11 @@ def test_a_clip_does_not_depend_on_its_batch():
 
 
 @torch.inference_mode()
-def test_given_tokens_stay_untouched_and_matter():
+@pytest.mark.parametrize("name", SOLVERS)
+def test_given_tokens_stay_untouched_and_matter(name):
     tokens = torch.randn(1, 9, 6, generator=torch.Generator().manual_seed(9))
     given = {"audio": Given(tokens, torch.arange(9) < 4)}
-    sampler = Sampler(steps=3)
+    sampler = Sampler(steps=3, solver=name)
     out = sampler.sample(NET.model, LAYOUT, text("a"), text(""), generators(5), given)
     assert torch.equal(out["audio"][:, :4], tokens[:, :4])
     free = sampler.sample(NET.model, LAYOUT, text("a"), text(""), generators(5))
@@ -159,7 +190,7 @@ def test_schedule_runs_from_noise_to_clean_and_refuses_no_steps():
     assert bool((sigmas.diff() < 0).all())
     with pytest.raises(ValueError, match="at least 1 step"):
         linear_schedule(0, 1.0)
-    with pytest.raises(ValueError, match="use one of euler, heun"):
+    with pytest.raises(ValueError, match="use one of euler, heun, ancestral, renoise"):
         solver("ddim")
 
 

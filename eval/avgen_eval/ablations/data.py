@@ -12,6 +12,7 @@ from avgen.ops.precision import computes_bfloat16
 from avgen_eval.ablations.study import Variant
 
 SHIPPED = find_weights("tiny")
+NONE: Mapping[str, Any] = {}
 
 
 def prepare_data(variant: Variant, work: Path) -> Path:
@@ -40,7 +41,9 @@ def prepare_codecs(variant: Variant, work: Path) -> Path:
     """Folder of the codecs of a trained variant: those that ship, but for what the variant names."""
     training = variant.training or {}
     stride, continuous = training.get("time_stride"), training.get("audio") == "continuous"
+    kl_weight = training.get("kl_weight")
     name = f"time_{stride}" if stride else "continuous" if continuous else "shipped"
+    name += f"_kl_{kl_weight:g}" if kl_weight else ""
     folder = work / "codecs" / name
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / AUDIO_FILE).exists():
@@ -49,14 +52,17 @@ def prepare_codecs(variant: Variant, work: Path) -> Path:
         audio.save(folder / AUDIO_FILE)
     if not (folder / VIDEO_FILE).exists():
         if stride:
-            train_vae(variant.world, stride, training["vae_steps"], folder / VIDEO_FILE)
+            changes = {"kl_weight": kl_weight} if kl_weight else {}
+            train_vae(variant.world, stride, training["vae_steps"], folder / VIDEO_FILE, changes)
         else:
             shutil.copy(SHIPPED / VIDEO_FILE, folder)
     return folder
 
 
-def train_vae(world: str, time_stride: int, steps: int, path: Path) -> None:
-    """Train a video autoencoder of one world by its recipe, with another time stride."""
+def train_vae(
+    world: str, time_stride: int, steps: int, path: Path, changes: Mapping[str, Any] = NONE
+) -> None:
+    """Train a video autoencoder of one world by its recipe, with another time stride and other ``changes``."""
     from avgen.cli import main
 
     runs = path.parent / "runs"
@@ -71,6 +77,7 @@ def train_vae(world: str, time_stride: int, steps: int, path: Path) -> None:
         "--trainer.limit_val_batches": 0,
         "--trainer.default_root_dir": runs,
         "--trainer.callbacks.init_args.dirpath": runs / "checkpoints",
+        **{f"--model.init_args.{name}": value for name, value in changes.items()},
     }
     main(["train", "fit", *_arguments(settings)])
 

@@ -16,7 +16,7 @@ from avgen.training.ema import EMA
 from avgen.training.joint import JointTraining
 from avgen_eval.ablations.study import Variant
 
-OF_DATA = ("start", "time_stride", "vae_steps")
+OF_DATA = ("start", "time_stride", "vae_steps", "kl_weight")
 """Settings that say what a training is given; see `avgen_eval.ablations.data`."""
 
 
