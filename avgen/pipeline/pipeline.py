@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,7 @@ class AVPipeline(nn.Module):
                 waveform=media["audio"][i].float().clamp(-1, 1).cpu().numpy(),
                 sample_rate=self.audio_codec.sample_rate,
                 caption=caption,
-                request=request.to_dict() | {"steps": sampler.steps, "solver": sampler.solver},
+                request=request.to_dict() | asdict(sampler),
             )
             if keep_given:
                 clip = put_back(clip, canvases[i], *self._given_masks(layout, given))

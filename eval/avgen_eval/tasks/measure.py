@@ -203,7 +203,7 @@ def _seam_accuracy(made: Made, versions: dict[str, list[Clip]]) -> Figures:
 
 
 def _decoded(made: Clip, truth: Clip) -> Clip:
-    """A continued clip with its prefix as the decoder put it out: the codecs are causal, so it is that of the truth."""
+    """What ``keep_given=False`` makes, without sampling again: the codecs are causal, so its prefix is the truth's."""
     assert made.frames is not None
     assert made.waveform is not None
     assert truth.frames is not None

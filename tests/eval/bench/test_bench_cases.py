@@ -4,10 +4,12 @@ import sys
 
 import pytest
 import torch
+import yaml
 from avgen_eval.bench import codec, generation, sampler, training_step
 from avgen_eval.bench.setup import Setup
 from avgen_eval.bench.timing import Measurement
 
+from avgen.cli import recipes
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.codecs.video_vae import VideoVAE
 from avgen.model.bundle import Network
@@ -168,3 +170,10 @@ def test_generation_from_caption_to_file(setup: Setup, monkeypatch: pytest.Monke
     assert [row.case for row in result.measurements[2:]] == ["weights loaded", "MP4 written"]
     written = result.to_dict()
     assert 0 < written["clip_seconds_median"] <= written["clip_seconds_worst"]
+
+
+def test_the_aligned_step_is_that_of_the_recipe():
+    recipe = yaml.safe_load(recipes.find("joint").read_text())
+    config = recipe["model"]["init_args"]["config"]
+    aligned = {**config, "aligned": tuple(config["aligned"])}
+    assert aligned == training_step.AS_TRAINED
