@@ -72,14 +72,14 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turn(heads, cos, sin)
+        return _turn(heads, cos, sin, 1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         cos, sin = ctx.saved_tensors
-        return _turn(grad, cos, -sin), None, None
+        return _turn(grad, cos, sin, -1), None, None
 
 
-def _turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _turn(heads: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
     first, second = heads.chunk(2, dim=-1)
-    return torch.cat((second, first), dim=-1).mul_(sin).addcmul_(heads, cos)
+    return (heads * cos).addcmul_(torch.cat((second, first), dim=-1), sin, value=way)
