@@ -20,9 +20,12 @@ FLOOR = 3e-3
 
 
 def reconstruction_losses(
-    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
+    decoded: Float[Tensor, "b a s"],
+    waveform: Float[Tensor, "b a s"],
+    sample_rate: int,
+    floor: float = FLOOR,
 ) -> dict[str, Tensor]:
-    """Distances of two waveforms.
+    """Distances of two waveforms; spectra below ``floor``, an amplitude as `FLOOR` is, count as silent.
 
     Squares as well as absolute values of logarithms, because worlds are mostly silent: absolute values
     alone have a minimum at silence.
@@ -34,14 +37,14 @@ def reconstruction_losses(
         ``mel``: log-mel differences.
     """
     spectra = [
-        spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window))
+        spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window), floor)
         for window in WINDOWS
     ]
     return {
         "waveform": 5 * (compand(decoded) - compand(waveform)).abs().mean(),
         "spectrum": torch.stack(spectra).mean(),
         "onset": onset_distance(decoded, waveform),
-        "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
+        "mel": _size(log_mel(decoded, sample_rate, floor) - log_mel(waveform, sample_rate, floor)),
     }
 
 
@@ -60,10 +63,10 @@ def onset_distance(
     return torch.stack(sizes).mean()
 
 
-def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:
+def spectral_distance(decoded: Tensor, target: Tensor, floor: float = FLOOR) -> Tensor:
     """Spectral convergence plus the size of the difference of logarithms."""
     convergence = (decoded - target).norm() / target.norm().clamp(min=1e-3)
-    return convergence + _size(torch.log(decoded + FLOOR) - torch.log(target + FLOOR))
+    return convergence + _size(torch.log(decoded + floor) - torch.log(target + floor))
 
 
 def compand(waveform: Tensor, strength: float = 100.0) -> Tensor:
@@ -82,11 +85,13 @@ def log_mel_distance(
     return (log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)).abs().mean()
 
 
-def log_mel(waveform: Float[Tensor, "b a s"], sample_rate: int) -> Float[Tensor, "n m l"]:
+def log_mel(
+    waveform: Float[Tensor, "b a s"], sample_rate: int, floor: float = FLOOR
+) -> Float[Tensor, "n m l"]:
     """Natural logarithm of mel amplitudes, one row per clip and channel."""
     spectrum = magnitudes(waveform, MEL_WINDOW, MEL_HOP)
     bank = _mel_bank(sample_rate).to(spectrum)
-    return torch.log(bank @ spectrum + FLOOR)
+    return torch.log(bank @ spectrum + floor)
 
 
 def magnitudes(
