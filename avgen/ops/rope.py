@@ -62,7 +62,7 @@ def concatenate(rotations: list[Rotation]) -> Rotation:
 def rotate(heads: Float[Tensor, "b n h k"], by: Rotation) -> Float[Tensor, "b n h k"]:
     """Apply a rotation to every head; gradients flow to the heads alone."""
     cos, sin = (x.unsqueeze(2).to(heads.dtype) for x in by)
-    turned: Tensor = _Turn.apply(heads, torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1))
+    turned: Tensor = _Turn.apply(heads, cos, sin)
     return turned
 
 
@@ -72,14 +72,16 @@ class _Turn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _turn(heads, cos, sin, 1)
+        return _turn(heads, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         cos, sin = ctx.saved_tensors
-        return _turn(grad, cos, sin, -1), None, None
+        return _turn(grad, cos, -sin), None, None
 
 
-def _turn(heads: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
+def _turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Both halves of a head at once, so that each operation runs over whole heads."""
     first, second = heads.chunk(2, dim=-1)
-    return (heads * cos).addcmul_(torch.cat((second, first), dim=-1), sin, value=way)
+    across = torch.cat((second, first), dim=-1)
+    return (heads * torch.cat((cos, cos), dim=-1)).addcmul_(across, torch.cat((-sin, sin), dim=-1))
