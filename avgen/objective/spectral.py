@@ -20,12 +20,9 @@ FLOOR = 3e-3
 
 
 def reconstruction_losses(
-    decoded: Float[Tensor, "b a s"],
-    waveform: Float[Tensor, "b a s"],
-    sample_rate: int,
-    floor: float = FLOOR,
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
 ) -> dict[str, Tensor]:
-    """Distances of two waveforms; spectra below ``floor``, an amplitude as `FLOOR` is, count as silent.
+    """Distances of two waveforms.
 
     Squares as well as absolute values of logarithms, because worlds are mostly silent: absolute values
     alone have a minimum at silence.
@@ -37,14 +34,14 @@ def reconstruction_losses(
         ``mel``: log-mel differences.
     """
     spectra = [
-        spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window), floor)
+        spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window))
         for window in WINDOWS
     ]
     return {
         "waveform": 5 * (compand(decoded) - compand(waveform)).abs().mean(),
         "spectrum": torch.stack(spectra).mean(),
         "onset": onset_distance(decoded, waveform),
-        "mel": _size(log_mel(decoded, sample_rate, floor) - log_mel(waveform, sample_rate, floor)),
+        "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
     }
 
 
@@ -63,10 +60,10 @@ def onset_distance(
     return torch.stack(sizes).mean()
 
 
-def spectral_distance(decoded: Tensor, target: Tensor, floor: float = FLOOR) -> Tensor:
+def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:
     """Spectral convergence plus the size of the difference of logarithms."""
     convergence = (decoded - target).norm() / target.norm().clamp(min=1e-3)
-    return convergence + _size(torch.log(decoded + floor) - torch.log(target + floor))
+    return convergence + _size(torch.log(decoded + FLOOR) - torch.log(target + FLOOR))
 
 
 def compand(waveform: Tensor, strength: float = 100.0) -> Tensor:
@@ -85,13 +82,11 @@ def log_mel_distance(
     return (log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)).abs().mean()
 
 
-def log_mel(
-    waveform: Float[Tensor, "b a s"], sample_rate: int, floor: float = FLOOR
-) -> Float[Tensor, "n m l"]:
+def log_mel(waveform: Float[Tensor, "b a s"], sample_rate: int) -> Float[Tensor, "n m l"]:
     """Natural logarithm of mel amplitudes, one row per clip and channel."""
     spectrum = magnitudes(waveform, MEL_WINDOW, MEL_HOP)
     bank = _mel_bank(sample_rate).to(spectrum)
-    return torch.log(bank @ spectrum + floor)
+    return torch.log(bank @ spectrum + FLOOR)
 
 
 def magnitudes(

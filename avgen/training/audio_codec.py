@@ -12,7 +12,7 @@ from lightning import LightningModule
 from torch import Tensor
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
-from avgen.objective.spectral import FLOOR, log_mel_distance, reconstruction_losses
+from avgen.objective.spectral import log_mel_distance, reconstruction_losses
 from avgen.training.optim import warmup_cosine
 
 
@@ -30,8 +30,6 @@ class AudioCodecTraining(LightningModule):
         quantise_after: Step at which quantising begins.
         latent_noise: Largest deviation of the noise, in deviations of each latent channel; drawn per example.
         waveform_weight, spectrum_weight, mel_weight, onset_weight, commitment_weight: Of the losses.
-        floor: Amplitude below which the losses take spectra for silent; what is quieter is not learned, such as the
-            higher formants of a vowel at the default of -50 dB.
         seed: Of noise and codebook restarts; with the step it determines all randomness.
         export_to: Where `on_fit_end` writes the calibrated codec as safetensors.
         calibration_batches: Training batches that `on_fit_end` calibrates on.
@@ -54,7 +52,6 @@ class AudioCodecTraining(LightningModule):
         mel_weight: float = 1.0,
         onset_weight: float = 5.0,
         commitment_weight: float = 0.25,
-        floor: float = FLOOR,
         seed: int = 0,
         export_to: str | None = None,
         calibration_batches: int = 32,
@@ -72,7 +69,7 @@ class AudioCodecTraining(LightningModule):
             "mel": mel_weight,
             "onset": onset_weight,
         }
-        self.floor, self.seed = floor, seed
+        self.seed = seed
         self.export_to, self.calibration_batches = export_to, calibration_batches
         if initial is not None:
             codec.load_state_dict(SeanetAudioCodec.from_file(initial).state_dict())
@@ -85,7 +82,7 @@ class AudioCodecTraining(LightningModule):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.global_step)
         latents, commitment = self._encode(waveform, generator)
         decoded = self.codec.decoder(self._disturb(latents, generator))[0]
-        losses = reconstruction_losses(decoded, waveform, self.codec.sample_rate, self.floor)
+        losses = reconstruction_losses(decoded, waveform, self.codec.sample_rate)
         total = sum(self.weights[name] * loss for name, loss in losses.items())
         total = total + self.commitment_weight * commitment
         logged = losses | {"commitment": commitment, "total": total}
