@@ -52,7 +52,7 @@ def measure(pipeline: AVPipeline, variant: Variant, seed: int) -> dict[str, Any]
         (HELD_OUT_SEED + i, world.render(HELD_OUT_SEED + i, duration=variant.seconds))
         for i in range(variant.clips)
     ]
-    sampling = dict(variant.sampling)
+    sampling = {"solver": "euler", **variant.sampling}
     sampling["guidance"] = Guidance(**sampling.get("guidance", {}))
     made: dict[str, list[Clip]] = {}
     started = time.perf_counter()
