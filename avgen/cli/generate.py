@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--solver",
         choices=["euler", "heun", "ancestral", "renoise"],
-        default="euler",
+        default="renoise",
         help="(%(default)s)",
     )
     parser.add_argument(

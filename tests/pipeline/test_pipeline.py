@@ -13,7 +13,7 @@ from avgen.checkpoint import CheckpointError
 from avgen.clip import Clip
 from avgen.codecs.video_vae import VideoVAE
 from avgen.pipeline import AVPipeline, Request
-from avgen.pipeline.pipeline import GUIDANCE
+from avgen.pipeline.pipeline import GUIDANCE, SOLVER
 from avgen.sampling.guidance import Guidance
 
 HIT = Event.at(0.1, 0.2, "the red ball hits the floor", "visual")
@@ -35,7 +35,7 @@ def test_a_prompt_with_events_becomes_a_clip_of_the_asked_length(pipe):
     assert made.caption.events == (HIT,)
     assert made.request["prompt"] == "a red ball"
     assert made.request["seed"] == 0
-    assert (made.request["steps"], made.request["solver"]) == (2, "euler")
+    assert (made.request["steps"], made.request["solver"]) == (2, SOLVER)
     assert Guidance(**made.request["guidance"]) == GUIDANCE
 
 
