@@ -14,6 +14,7 @@ def test_round_trips(sigma):
     level = torch.tensor(sigma, dtype=torch.float64)
     noisy, velocity = flow.add_noise(clean, noise, level), flow.velocity(clean, noise)
     assert torch.allclose(flow.denoised(noisy, velocity, level), clean, atol=1e-9)
+    assert torch.allclose(flow.noise(noisy, velocity, level), noise, atol=1e-9)
 
 
 def test_the_ends_are_clean_and_noise():

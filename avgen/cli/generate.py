@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--solver",
         choices=["euler", "heun", "ancestral", "renoise"],
         default="renoise",
-        help="(%(default)s)",
+        help="how one noise level leads to the next (%(default)s)",
     )
     parser.add_argument(
         "--guidance",

@@ -4,7 +4,7 @@ Rotary embedding: Su et al. 2021 (arXiv 2104.09864). Interval form: TIE (arXiv 2
 Letters: B batch, N tokens, H heads, K head width, P = K / 2 rotated pairs. Pair p of a head is (p, p + P).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -60,28 +60,7 @@ def concatenate(rotations: list[Rotation]) -> Rotation:
 
 
 def rotate(heads: Float[Tensor, "b n h k"], by: Rotation) -> Float[Tensor, "b n h k"]:
-    """Apply a rotation to every head; gradients flow to the heads alone."""
+    """Apply a rotation to every head."""
     cos, sin = (x.unsqueeze(2).to(heads.dtype) for x in by)
-    turned: Tensor = _Turn.apply(heads, cos, sin)
-    return turned
-
-
-class _Turn(torch.autograd.Function):
-    """A rotation, whose gradient is the rotation back: nothing but its angle is kept."""
-
-    @staticmethod
-    def forward(ctx: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _turn(heads, cos, sin)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        cos, sin = ctx.saved_tensors
-        return _turn(grad, cos, -sin), None, None
-
-
-def _turn(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Both halves of a head at once, so that each operation runs over whole heads."""
     first, second = heads.chunk(2, dim=-1)
-    across = torch.cat((second, first), dim=-1)
-    return (heads * torch.cat((cos, cos), dim=-1)).addcmul_(across, torch.cat((-sin, sin), dim=-1))
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ ProgressCallback = Callable[[int, int], None]
 GUIDANCE = Guidance(text=3.0, above=0.92)
 """By the text alone and only while a clip takes shape, in the first steps: see ``docs/ablations.md``."""
 SOLVER: SolverName = "renoise"
-"""Fewer slips where a step depends on the one before, for less variety between seeds: see ``docs/ablations.md``."""
+"""What moves stays whole more often, and two seeds differ less: see ``docs/ablations.md``."""
 
 
 class AVPipeline(nn.Module):
@@ -235,7 +234,7 @@ class AVPipeline(nn.Module):
                 waveform=media["audio"][i].float().clamp(-1, 1).cpu().numpy(),
                 sample_rate=self.audio_codec.sample_rate,
                 caption=caption,
-                request=request.to_dict() | asdict(sampler),
+                request=request.to_dict() | sampler.to_dict(),
             )
             if keep_given:
                 clip = put_back(clip, canvases[i], *self._given_masks(layout, given))

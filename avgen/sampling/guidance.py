@@ -8,7 +8,7 @@ some noise levels: Kynkäänniemi et al. 2024 (arXiv 2404.07724).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
@@ -41,6 +41,11 @@ class Guidance:
     def __post_init__(self) -> None:
         if not 0 <= self.above <= 1:
             raise ValueError(f"above {self.above} is no noise level; give one from 0 to 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields as JSON has them."""
+        fields = {name: getattr(self, name) for name in (*GUIDERS, "rescale", "above")}
+        return {n: dict(x) if isinstance(x, Mapping) else float(x) for n, x in fields.items()}
 
     def scale(self, guider: GuiderName, stream: str) -> float:
         """Scale of a guider for a stream."""

@@ -53,6 +53,11 @@ class Sampler:
     solver: SolverName = "euler"
     guidance: Guidance = field(default_factory=Guidance)
 
+    def to_dict(self) -> dict[str, Any]:
+        """How clips were sampled, as JSON has it."""
+        guidance = self.guidance.to_dict()
+        return {"steps": self.steps, "solver": self.solver, "guidance": guidance}
+
     def run(
         self,
         model: Any,

@@ -47,7 +47,8 @@ def ancestral(
     """First order, one evaluation; the noise is drawn anew by as much as leaves the distribution as it is.
 
     What one step gets wrong, later ones can still mend; along the differential equation it stays. Equation 16 of Song
-    et al. 2021 (arXiv 2010.02502) with eta 1, for the noise levels of a rectified flow.
+    et al. 2021 (arXiv 2010.02502) with eta 1, for the noise levels of a rectified flow; samplers that are called
+    ``euler_ancestral`` elsewhere draw another share of it.
     """
     slope = velocity(state, sigma)
     kept = (1 - sigma) * next_sigma / ((1 - next_sigma) * sigma)
@@ -68,7 +69,8 @@ def renoise(
     """One evaluation: to the clean data that the velocity points to, and back to the next level with new noise alone.
 
     It forgets more than `ancestral`, so it mends more, and what it makes varies less than the data do: the clean data
-    that a velocity points to are a mean. Algorithm 1 of Song et al. 2023 (arXiv 2303.01469).
+    that a velocity points to are a mean. The step of algorithm 1 of Song et al. 2023 (arXiv 2303.01469), elsewhere
+    called LCM, with that mean in place of a consistency model.
     """
     slope = velocity(state, sigma)
     return {

@@ -52,9 +52,21 @@ def _worlds(argv: Sequence[str]) -> int:
             )
             _suite_report(name, source, result, figures)
             console.print(f"report: {escape(str(name))}")
-    settings = {"weights": str(options.weights), "steps": options.steps, "untimed": options.untimed}
+    settings = {
+        "weights": str(options.weights),
+        **sampling(options.steps),
+        "untimed": options.untimed,
+    }
     write_suite(options, suite, settings, results, console)
     return 0
+
+
+def sampling(steps: int) -> dict[str, Any]:
+    """What a result tells of how the pipeline sampled."""
+    from avgen.pipeline.pipeline import GUIDANCE, SOLVER
+    from avgen.sampling.sampler import Sampler
+
+    return Sampler(steps, SOLVER, GUIDANCE).to_dict()
 
 
 def _worlds_parser() -> argparse.ArgumentParser:

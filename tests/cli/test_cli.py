@@ -1,11 +1,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from avgen.cli import VERBS, main
-from avgen.cli.generate import parse_event
+from avgen.cli.generate import _parser, parse_event
 from avgen.cli.recipes import find, names
 
 ROOT = Path(__file__).parents[2]
@@ -79,3 +80,12 @@ def test_a_recipe_is_copied_but_never_over_a_file(tmp_path, capsys):
     assert (tmp_path / "mine.yaml").read_text() == find("joint").read_text()
     assert main(["recipes", "copy", "joint", str(tmp_path / "mine.yaml")]) == 1
     assert "exists" in capsys.readouterr().err
+
+
+def test_the_solvers_on_offer_are_those_there_are():
+    from avgen.pipeline.pipeline import SOLVER
+    from avgen.sampling.solvers import SOLVERS, SolverName
+
+    (action,) = (a for a in _parser()._actions if a.dest == "solver")
+    assert list(action.choices or ()) == list(SOLVERS) == list(get_args(SolverName))
+    assert action.default == SOLVER

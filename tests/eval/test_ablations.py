@@ -218,7 +218,7 @@ def test_continuous_codecs_are_others(tmp_path: Path):
     assert own.video.identity == continuous.video.identity
 
 
-def test_latents_of_another_calm_have_a_codec_of_their_own(
+def test_latents_of_another_kl_weight_have_a_codec_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     asked: list[list[str]] = []

@@ -1,6 +1,7 @@
 import shutil
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -37,6 +38,15 @@ def test_a_prompt_with_events_becomes_a_clip_of_the_asked_length(pipe):
     assert made.request["seed"] == 0
     assert (made.request["steps"], made.request["solver"]) == (2, SOLVER)
     assert Guidance(**made.request["guidance"]) == GUIDANCE
+
+
+def test_a_clip_tells_how_it_was_sampled_even_of_a_mapping_that_cannot_be_copied(pipe, tmp_path):
+    guidance = Guidance(text=MappingProxyType({"video": 3}), above=0.5)
+    made = pipe("a", duration=0.2, steps=1, solver="ancestral", guidance=guidance)
+    told = Clip.open(made.save(tmp_path / "a.mp4")).request
+    assert told["solver"] == "ancestral"
+    assert told["guidance"]["text"] == {"video": 3}
+    assert Guidance(**told["guidance"]) == Guidance(text={"video": 3}, above=0.5)
 
 
 def test_length_is_snapped_to_the_frames_the_codec_has(pipe):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from avgen import flow
 from avgen.caption import TimedCaption
 from avgen.model.bundle import Network
 from avgen.model.config import ModelConfig, StreamConfig
@@ -112,6 +113,20 @@ def test_ancestral_steps_sample_the_distribution_and_renoising_a_narrower_one():
     narrow = normal_clips(renoise, 200)
     assert narrow.mean() == pytest.approx(2.0, abs=0.02)
     assert narrow.std() < 0.4
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "drawn"), [("ancestral", 0.25, 0.9682), ("renoise", 0.0, 1.0)]
+)
+def test_a_step_with_fresh_noise_is_the_closed_form(name, kept, drawn):
+    """From 0.8 to 0.5: of the noise that was there (1 - 0.8) 0.5 / ((1 - 0.5) 0.8) = 1/4 stays in `ancestral`."""
+    clean, old, new = torch.randn(3, 5, generator=torch.Generator().manual_seed(4)).double()
+    sigma, following = torch.tensor([0.8, 0.5], dtype=torch.float64)
+    state = {"x": flow.add_noise(clean, old, sigma)}
+    found = SOLVERS[name](
+        lambda *_: {"x": flow.velocity(clean, old)}, state, sigma, following, lambda x: new
+    )
+    assert torch.allclose(found["x"], 0.5 * clean + 0.5 * (kept * old + drawn * new), atol=1e-4)
 
 
 @torch.inference_mode()

@@ -43,7 +43,7 @@ def prepare_codecs(variant: Variant, work: Path) -> Path:
     stride, continuous = training.get("time_stride"), training.get("audio") == "continuous"
     kl_weight = training.get("kl_weight")
     name = f"time_{stride}" if stride else "continuous" if continuous else "shipped"
-    name += f"_kl_{kl_weight:g}" if kl_weight else ""
+    name += "" if kl_weight is None else f"_kl_{kl_weight:g}"
     folder = work / "codecs" / name
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / AUDIO_FILE).exists():
@@ -52,7 +52,7 @@ def prepare_codecs(variant: Variant, work: Path) -> Path:
         audio.save(folder / AUDIO_FILE)
     if not (folder / VIDEO_FILE).exists():
         if stride:
-            changes = {"kl_weight": kl_weight} if kl_weight else {}
+            changes = {} if kl_weight is None else {"kl_weight": kl_weight}
             train_vae(variant.world, stride, training["vae_steps"], folder / VIDEO_FILE, changes)
         else:
             shutil.copy(SHIPPED / VIDEO_FILE, folder)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from avgen.pipeline import AVPipeline, Request
+from avgen.pipeline.pipeline import SOLVER
 from avgen.sampling.guidance import Guidance
 from avgen.sampling.sampler import Sampler
 from avgen_eval.bench.scene import EVENTS, PROMPT
@@ -30,10 +31,10 @@ def bench(setup: Setup) -> Result:
     scene = _Scene(pipe, setup)
     evaluation = Comparison(
         "one evaluation, one clip",
-        {name: partial(scene.bare, Sampler(1, guidance=Guidance(s))) for name, s in SCALES.items()},
+        {name: partial(scene.bare, Sampler(1, SOLVER, Guidance(s))) for name, s in SCALES.items()},
     )
     loops = [
-        Comparison(f"{steps} steps, {name}", scene.cases(Sampler(steps, guidance=Guidance(scale))))
+        Comparison(f"{steps} steps, {name}", scene.cases(Sampler(steps, SOLVER, Guidance(scale))))
         for steps in STEPS
         for name, scale in SCALES.items()
     ]

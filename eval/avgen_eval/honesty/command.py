@@ -13,6 +13,7 @@ from avgen.clip import Clip
 from avgen_eval.cli_suites import (
     figures_content,
     print_figures,
+    sampling,
     suite_of,
     suite_parser,
     write_suite,
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
     failures = Failures(options.worst if options.failures else 0)
     settings = {
         "weights": str(options.weights),
-        "steps": options.steps,
+        **sampling(options.steps),
         "source": "render" if options.reference else "generated",
         "training": str(options.train or f"{options.training_clips} seeds of each world"),
     }

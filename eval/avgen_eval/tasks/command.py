@@ -10,6 +10,7 @@ from rich.markup import escape
 from avgen_eval.cli_suites import (
     figures_content,
     print_figures,
+    sampling,
     suite_of,
     suite_parser,
     write_suite,
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> int:
             results[task] = {name: figures_content(f) for name, f in found.items()}
             settings = {
                 "weights": str(options.weights),
-                "steps": options.steps,
+                **sampling(options.steps),
                 "source": "render" if options.reference else "generated",
                 "rollouts": options.rollouts,
             }
