@@ -73,7 +73,7 @@ def windowed_attention(
 
 
 def _gather(x: Tensor, tokens: Tensor) -> Tensor:
-    """Tokens of ``x`` ``(B, N, ...)``, counted through all rows; on a CPU its gradient is faster than that of ``x[...]``."""
+    """Tokens of ``x`` ``(B, N, ...)`` counted through all rows; the gradient of indexing is slower on a CPU."""
     return x.flatten(0, 1).index_select(0, tokens.flatten()).unflatten(0, tokens.shape)
 
 
