@@ -15,6 +15,7 @@ from torch import Tensor
 WINDOWS = (64, 256, 1024)
 """STFT windows in samples: short ones place onsets, long ones place pitches."""
 MEL_WINDOW, MEL_HOP, MEL_BANDS = 1024, 160, 64
+TIMBRE_WINDOW, TIMBRE_BANDS = 512, 40
 FLOOR = 3e-3
 """Amplitude, relative to a full-scale sine, below which spectra count as silent (-50 dB)."""
 
@@ -31,7 +32,7 @@ def reconstruction_losses(
         ``waveform``: mean absolute difference of companded samples; ``spectrum``: over several windows,
         spectral convergence (Yamamoto et al., 2020, arXiv:1910.11480) and log-magnitude differences;
         ``onset``: see `onset_distance`;
-        ``mel``: log-mel differences.
+        ``mel``: log-mel differences; ``timbre``: see `timbre_distance`.
     """
     spectra = [
         spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window))
@@ -42,6 +43,7 @@ def reconstruction_losses(
         "spectrum": torch.stack(spectra).mean(),
         "onset": onset_distance(decoded, waveform),
         "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
+        "timbre": timbre_distance(decoded, waveform, sample_rate),
     }
 
 
@@ -58,6 +60,26 @@ def onset_distance(
         ours, theirs = (rise[:, lag:] - rise[:, :-lag] for rise in loudness)
         sizes.append(_size(ours - theirs))
     return torch.stack(sizes).mean()
+
+
+def timbre_distance(
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
+) -> Float[Tensor, ""]:
+    """Spectral convergence of the roots of mel amplitudes over 32 ms.
+
+    Logarithms count every band above `FLOOR` alike; roots count the strong ones, which make a vowel, more, and have
+    no floor (power-law compression: Braun and Tashev, 2021, arXiv:2009.12286).
+    """
+    ours, theirs = (
+        torch.sqrt(
+            _mel_bank(sample_rate, TIMBRE_WINDOW, TIMBRE_BANDS).to(sound)
+            @ magnitudes(sound, TIMBRE_WINDOW)
+            + 1e-6
+        )
+        for sound in (decoded, waveform)
+    )
+    away = (ours - theirs).square().sum(dim=(1, 2))
+    return (away / theirs.square().sum(dim=(1, 2)).clamp(min=1e-6)).mean()
 
 
 def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:
@@ -85,7 +107,7 @@ def log_mel_distance(
 def log_mel(waveform: Float[Tensor, "b a s"], sample_rate: int) -> Float[Tensor, "n m l"]:
     """Natural logarithm of mel amplitudes, one row per clip and channel."""
     spectrum = magnitudes(waveform, MEL_WINDOW, MEL_HOP)
-    bank = _mel_bank(sample_rate).to(spectrum)
+    bank = _mel_bank(sample_rate, MEL_WINDOW, MEL_BANDS).to(spectrum)
     return torch.log(bank @ spectrum + FLOOR)
 
 
@@ -106,10 +128,10 @@ def magnitudes(
 
 
 @cache
-def _mel_bank(sample_rate: int) -> Tensor:
+def _mel_bank(sample_rate: int, window: int, bands: int) -> Tensor:
     # A tensor made in inference mode could not be used in training later.
     with torch.inference_mode(False):
         bank = torchaudio.functional.melscale_fbanks(
-            MEL_WINDOW // 2 + 1, 20.0, sample_rate / 2, MEL_BANDS, sample_rate, mel_scale="htk"
+            window // 2 + 1, 20.0, sample_rate / 2, bands, sample_rate, mel_scale="htk"
         )
         return bank.t().contiguous()

@@ -9,11 +9,43 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
+from avgen.codecs.seanet import start_from
+from avgen.codecs.streaming import CausalConv1d
 from avgen.objective.spectral import log_mel_distance, reconstruction_losses
 from avgen.training.optim import warmup_cosine
+
+
+class Whitening(nn.Module):
+    """The weight ``(out, C, kernel)`` of a convolution, learned as if the C latents it reads were white.
+
+    Latents vary some thirty times as much in one direction as in another, and what tells two vowels apart may lie in
+    the small ones, which an optimiser with one rate for all weights hardly moves.
+
+    Args:
+        covariance: Of the latents, (C, C).
+    """
+
+    whitening: Tensor
+    colouring: Tensor
+
+    def __init__(self, covariance: Tensor) -> None:
+        super().__init__()
+        variances, directions = torch.linalg.eigh(covariance.double())
+        deviations = variances.clamp(min=1e-6 * float(variances.max())).sqrt()
+        self.register_buffer("whitening", (directions / deviations @ directions.T).float())
+        self.register_buffer("colouring", (directions * deviations @ directions.T).float())
+
+    def forward(self, learned: Tensor) -> Tensor:
+        """The weight that reads the latents as they are."""
+        return torch.einsum("ock,cd->odk", learned, self.whitening)
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """What is learned in place of a weight."""
+        return torch.einsum("ock,cd->odk", weight, self.colouring)
 
 
 class AudioCodecTraining(LightningModule):
@@ -29,12 +61,13 @@ class AudioCodecTraining(LightningModule):
         warmup_steps: Steps of linear rise.
         quantise_after: Step at which quantising begins.
         latent_noise: Largest deviation of the noise, in deviations of each latent channel; drawn per example.
-        waveform_weight, spectrum_weight, mel_weight, onset_weight, commitment_weight: Of the losses.
+        waveform_weight, spectrum_weight, mel_weight, onset_weight, timbre_weight, commitment_weight: Of the losses.
         seed: Of noise and codebook restarts; with the step it determines all randomness.
         export_to: Where `on_fit_end` writes the calibrated codec as safetensors.
         calibration_batches: Training batches that `on_fit_end` calibrates on.
-        initial: Weights to go on from (safetensors written by a run before).
-        decoder_only: Train the decoder alone; latents, their calibration and the identity stay.
+        initial: Weights to go on from (safetensors written by a run before). Their decoder may be narrower.
+        decoder_only: Train the decoder alone; latents, their calibration and the identity stay. Its first
+            convolution is then trained as one of white latents; see `Whitening`.
     """
 
     recent: Tensor
@@ -51,6 +84,7 @@ class AudioCodecTraining(LightningModule):
         spectrum_weight: float = 1.0,
         mel_weight: float = 1.0,
         onset_weight: float = 5.0,
+        timbre_weight: float = 0.0,
         commitment_weight: float = 0.25,
         seed: int = 0,
         export_to: str | None = None,
@@ -68,12 +102,19 @@ class AudioCodecTraining(LightningModule):
             "spectrum": spectrum_weight,
             "mel": mel_weight,
             "onset": onset_weight,
+            "timbre": timbre_weight,
         }
         self.seed = seed
         self.export_to, self.calibration_batches = export_to, calibration_batches
         if initial is not None:
-            codec.load_state_dict(SeanetAudioCodec.from_file(initial).state_dict())
+            given = SeanetAudioCodec.from_file(initial)
+            start_from(codec.decoder, given.decoder)
+            rest = {k: v for k, v in given.state_dict().items() if not k.startswith("decoder.")}
+            codec.load_state_dict(rest | codec.decoder.state_dict(prefix="decoder."))
         self.decoder_only = decoder_only
+        if decoder_only:
+            whitening = Whitening(codec.quantiser.covariance())
+            parametrize.register_parametrization(self._first, "weight", whitening)
         self.register_buffer("recent", torch.zeros(4096, codec.latent_channels))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -125,12 +166,21 @@ class AudioCodecTraining(LightningModule):
         if self.export_to is None or not self.trainer.is_global_zero:
             return
         self.codec.eval()
-        if not self.decoder_only:
+        if self.decoder_only:
+            parametrize.remove_parametrizations(self._first, "weight")
+        else:
             loader = self.trainer.train_dataloader
             assert loader is not None
             batches = itertools.islice(loader, self.calibration_batches)
             self.codec.calibrate(batch["waveform"].to(self.device) for batch in batches)
         self.codec.save(Path(self.export_to))
+
+    @property
+    def _first(self) -> nn.Module:
+        """The convolution of the decoder that reads latents."""
+        first = self.codec.decoder.layers[0]
+        assert isinstance(first, CausalConv1d)
+        return first.conv
 
     def _encode(self, waveform: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents of the network's own scale, and the commitment loss relative to their variance."""

@@ -11,8 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
-from avgen.objective.spectral import log_mel_distance, magnitudes, reconstruction_losses
-from avgen.training.audio_codec import AudioCodecTraining
+from avgen.objective.spectral import (
+    log_mel_distance,
+    magnitudes,
+    reconstruction_losses,
+    timbre_distance,
+)
+from avgen.training.audio_codec import AudioCodecTraining, Whitening
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "audio_codec.yaml"
 QUIET = {
@@ -96,6 +101,19 @@ def test_decoder_only_keeps_latents_and_identity(tmp_path: Path) -> None:
     assert not torch.equal(one.decode(one.encode(waveform)), two.decode(one.encode(waveform)))
 
 
+def test_a_whitened_convolution_is_the_same_and_reads_white_latents() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = torch.diag(torch.tensor([10.0, 1.0, 0.5])) @ torch.randn(3, 3, generator=generator)
+    latents = torch.randn(2000, 3, generator=generator) @ spread.t()
+    whitening = Whitening(torch.cov(latents.t()))
+    white = torch.cov((latents @ whitening.whitening.t()).t())
+    torch.testing.assert_close(white, torch.eye(3), atol=1e-3, rtol=0)
+    weight = torch.randn(5, 3, 7, generator=generator)
+    torch.testing.assert_close(
+        whitening(whitening.right_inverse(weight)), weight, atol=1e-4, rtol=0
+    )
+
+
 def test_training_is_reproducible() -> None:
     runs = [small_training() for _ in range(2)]
     for training in runs:
@@ -118,6 +136,20 @@ def test_log_mel_distance_of_a_gain_is_its_logarithm() -> None:
     waveform = 0.3 * torch.randn(1, 1, 16_000, generator=generator)
     distance = float(log_mel_distance(0.5 * waveform, waveform, 16_000))
     assert distance == pytest.approx(0.693, abs=0.08)
+
+
+def test_timbre_weighs_the_strong_bands_and_not_the_level() -> None:
+    time = torch.arange(16_000) / 16_000
+    strong, weak = (
+        level * torch.sin(2 * torch.pi * pitch * time)[None, None]
+        for level, pitch in ((0.4, 500), (0.004, 3000))
+    )
+    sound = strong + weak
+    without_weak = float(timbre_distance(strong, sound, 16_000))
+    without_strong = float(timbre_distance(weak, sound, 16_000))
+    assert 1e-3 < without_weak < 0.05 < 0.8 < without_strong
+    quieter = float(timbre_distance(0.1 * strong, 0.1 * sound, 16_000))
+    assert quieter == pytest.approx(without_weak, rel=0.05)
 
 
 def test_measuring_in_inference_mode_does_not_spoil_training() -> None:
