@@ -38,7 +38,7 @@ class SeanetAudioCodec(AudioCodec):
         quantised: Whether latents are those of the quantised signal; else they are what the encoder says.
         codebook_size: Entries of each.
         num_filters, strides, patch, companding, num_residual_layers, num_lstm_layers, pad_mode,
-            true_skip, decoder_filters: See `SeanetConfig`.
+            true_skip: See `SeanetConfig`.
     """
 
     latent_mean: Tensor
@@ -61,7 +61,6 @@ class SeanetAudioCodec(AudioCodec):
         num_lstm_layers: int = 0,
         pad_mode: PadMode = "constant",
         true_skip: bool = True,
-        decoder_filters: int | None = None,
     ) -> None:
         super().__init__()
         seanet = SeanetConfig(
@@ -75,7 +74,6 @@ class SeanetAudioCodec(AudioCodec):
             patch=patch,
             companding=companding,
             true_skip=true_skip,
-            decoder_filters=decoder_filters,
         )
         self.seanet = seanet
         self.sample_rate, self.hop, self.audio_channels = sample_rate, seanet.hop, audio_channels
@@ -196,7 +194,7 @@ class SeanetAudioCodec(AudioCodec):
         """Constructor arguments, JSON-able."""
         shape = dataclasses.asdict(self.seanet)
         own = ("num_filters", "strides", "patch", "companding", "pad_mode", "true_skip")
-        own += ("num_residual_layers", "num_lstm_layers", "decoder_filters")
+        own += ("num_residual_layers", "num_lstm_layers")
         return {key: shape[key] for key in own} | {
             "sample_rate": self.sample_rate,
             "audio_channels": self.audio_channels,

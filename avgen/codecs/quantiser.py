@@ -77,10 +77,6 @@ class ResidualQuantiser(nn.Module):
             total = total + F.embedding(codes[:, index], self.codebooks[index])
         return total.transpose(1, 2)
 
-    def covariance(self) -> Float[Tensor, "d d"]:
-        """Of quantised vectors, as if all entries were used alike and the codebooks independently."""
-        return torch.stack([torch.cov(codebook.t()) for codebook in self.codebooks]).sum(dim=0)
-
     def learn(
         self,
         latents: Float[Tensor, "b d l"],

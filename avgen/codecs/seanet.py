@@ -39,7 +39,6 @@ class SeanetConfig:
         audio_channels: Channels of the waveform.
         dimension: Channels of the latent.
         num_filters: Channels at the full sample rate; doubled by every stride.
-        decoder_filters: The same of the decoder (None: as the encoder).
         strides: Downsampling factors from the waveform to the latent; their product is the hop.
         num_residual_layers: Residual blocks before each stride.
         kernel_size: Kernel of the first and the last convolution.
@@ -70,7 +69,6 @@ class SeanetConfig:
     patch: int = 1
     companding: float = 0.0
     true_skip: bool = False
-    decoder_filters: int | None = None
 
     @property
     def hop(self) -> int:
@@ -78,9 +76,9 @@ class SeanetConfig:
         return self.patch * math.prod(self.strides)
 
     @property
-    def decoder_widest(self) -> int:
-        """Channels of the decoder at the latent rate."""
-        return (self.decoder_filters or self.num_filters) * 2 ** len(self.strides)
+    def widest(self) -> int:
+        """Channels at the latent rate."""
+        return self.num_filters * 2 ** len(self.strides)
 
 
 class ResidualBlock(nn.Module):
@@ -134,7 +132,7 @@ def build_encoder(config: SeanetConfig) -> Chain:
 
 def build_decoder(config: SeanetConfig) -> Chain:
     """Latent ``(B, dimension, L)`` to waveform ``(B, audio_channels, L * hop)``."""
-    width, mode = config.decoder_widest, config.pad_mode
+    width, mode = config.widest, config.pad_mode
     layers: list[nn.Module] = [
         CausalConv1d(config.dimension, width, config.kernel_size, pad_mode=mode)
     ]
@@ -151,29 +149,6 @@ def build_decoder(config: SeanetConfig) -> Chain:
     layers += [Unpatch(config.patch)] if config.patch > 1 else []
     layers += [Expand(config.companding)] if config.companding else []
     return Chain(layers)
-
-
-@torch.no_grad()
-def start_from(decoder: Chain, narrow: Chain) -> None:
-    """Make a decoder compute what one as wide or narrower computes (Net2Net: Chen et al., 2016, arXiv:1511.05641).
-
-    Channels that the narrow one lacks keep their weights from others, but no channel that it has reads them yet.
-
-    Raises:
-        ValueError: The layers are not the same.
-    """
-    pairs = [list(chain.modules()) for chain in (decoder, narrow)]
-    if [type(module) for module in pairs[0]] != [type(module) for module in pairs[1]]:
-        raise ValueError("a decoder can start from one of other width, but not of other layers")
-    for wide, small in zip(*pairs, strict=True):
-        if isinstance(wide, nn.Conv1d | nn.ConvTranspose1d):
-            weight, given = wide.weight, small.weight
-            if isinstance(wide, nn.ConvTranspose1d):
-                weight, given = weight.transpose(0, 1), given.transpose(0, 1)
-            outputs, inputs, _ = given.shape
-            weight[:outputs] = 0.0
-            weight[:outputs, :inputs] = given
-            wide.bias[:outputs] = small.bias
 
 
 def _residual_blocks(width: int, config: SeanetConfig) -> list[nn.Module]:

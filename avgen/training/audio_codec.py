@@ -9,43 +9,11 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
-from avgen.codecs.seanet import start_from
-from avgen.codecs.streaming import CausalConv1d
 from avgen.objective.spectral import log_mel_distance, reconstruction_losses
 from avgen.training.optim import warmup_cosine
-
-
-class Whitening(nn.Module):
-    """The weight ``(out, C, kernel)`` of a convolution, learned as if the C latents it reads were white.
-
-    Latents vary some thirty times as much in one direction as in another, and what tells two vowels apart may lie in
-    the small ones, which an optimiser with one rate for all weights hardly moves.
-
-    Args:
-        covariance: Of the latents, (C, C).
-    """
-
-    whitening: Tensor
-    colouring: Tensor
-
-    def __init__(self, covariance: Tensor) -> None:
-        super().__init__()
-        variances, directions = torch.linalg.eigh(covariance.double())
-        deviations = variances.clamp(min=1e-6 * float(variances.max())).sqrt()
-        self.register_buffer("whitening", (directions / deviations @ directions.T).float())
-        self.register_buffer("colouring", (directions * deviations @ directions.T).float())
-
-    def forward(self, learned: Tensor) -> Tensor:
-        """The weight that reads the latents as they are."""
-        return torch.einsum("ock,cd->odk", learned, self.whitening)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """What is learned in place of a weight."""
-        return torch.einsum("ock,cd->odk", weight, self.colouring)
 
 
 class AudioCodecTraining(LightningModule):
@@ -65,9 +33,8 @@ class AudioCodecTraining(LightningModule):
         seed: Of noise and codebook restarts; with the step it determines all randomness.
         export_to: Where `on_fit_end` writes the calibrated codec as safetensors.
         calibration_batches: Training batches that `on_fit_end` calibrates on.
-        initial: Weights to go on from (safetensors written by a run before). Their decoder may be narrower.
-        decoder_only: Train the decoder alone; latents, their calibration and the identity stay. Its first
-            convolution is then trained as one of white latents; see `Whitening`.
+        initial: Weights to go on from (safetensors written by a run before).
+        decoder_only: Train the decoder alone; latents, their calibration and the identity stay.
     """
 
     recent: Tensor
@@ -107,14 +74,8 @@ class AudioCodecTraining(LightningModule):
         self.seed = seed
         self.export_to, self.calibration_batches = export_to, calibration_batches
         if initial is not None:
-            given = SeanetAudioCodec.from_file(initial)
-            start_from(codec.decoder, given.decoder)
-            rest = {k: v for k, v in given.state_dict().items() if not k.startswith("decoder.")}
-            codec.load_state_dict(rest | codec.decoder.state_dict(prefix="decoder."))
+            codec.load_state_dict(SeanetAudioCodec.from_file(initial).state_dict())
         self.decoder_only = decoder_only
-        if decoder_only:
-            whitening = Whitening(codec.quantiser.covariance())
-            parametrize.register_parametrization(self._first, "weight", whitening)
         self.register_buffer("recent", torch.zeros(4096, codec.latent_channels))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -166,21 +127,12 @@ class AudioCodecTraining(LightningModule):
         if self.export_to is None or not self.trainer.is_global_zero:
             return
         self.codec.eval()
-        if self.decoder_only:
-            parametrize.remove_parametrizations(self._first, "weight")
-        else:
+        if not self.decoder_only:
             loader = self.trainer.train_dataloader
             assert loader is not None
             batches = itertools.islice(loader, self.calibration_batches)
             self.codec.calibrate(batch["waveform"].to(self.device) for batch in batches)
         self.codec.save(Path(self.export_to))
-
-    @property
-    def _first(self) -> nn.Module:
-        """The convolution of the decoder that reads latents."""
-        first = self.codec.decoder.layers[0]
-        assert isinstance(first, CausalConv1d)
-        return first.conv
 
     def _encode(self, waveform: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Latents of the network's own scale, and the commitment loss relative to their variance."""

@@ -17,7 +17,7 @@ from avgen.objective.spectral import (
     reconstruction_losses,
     timbre_distance,
 )
-from avgen.training.audio_codec import AudioCodecTraining, Whitening
+from avgen.training.audio_codec import AudioCodecTraining
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "audio_codec.yaml"
 QUIET = {
@@ -99,19 +99,6 @@ def test_decoder_only_keeps_latents_and_identity(tmp_path: Path) -> None:
     assert one.identity == two.identity
     assert torch.equal(one.encode(waveform), two.encode(waveform))
     assert not torch.equal(one.decode(one.encode(waveform)), two.decode(one.encode(waveform)))
-
-
-def test_a_whitened_convolution_is_the_same_and_reads_white_latents() -> None:
-    generator = torch.Generator().manual_seed(0)
-    spread = torch.diag(torch.tensor([10.0, 1.0, 0.5])) @ torch.randn(3, 3, generator=generator)
-    latents = torch.randn(2000, 3, generator=generator) @ spread.t()
-    whitening = Whitening(torch.cov(latents.t()))
-    white = torch.cov((latents @ whitening.whitening.t()).t())
-    torch.testing.assert_close(white, torch.eye(3), atol=1e-3, rtol=0)
-    weight = torch.randn(5, 3, 7, generator=generator)
-    torch.testing.assert_close(
-        whitening(whitening.right_inverse(weight)), weight, atol=1e-4, rtol=0
-    )
 
 
 def test_training_is_reproducible() -> None:
