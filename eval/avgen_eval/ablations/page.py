@@ -85,7 +85,8 @@ def _expected(question: Question, rows: Mapping[str, Rows]) -> str:
     for name, of_variant in rows.items():
         ends = new_run_interval(clip_values(of_variant, kind))
         if ends is not None:
-            parts.append(f"`{name}` {ends[0]:.2f} to {ends[1]:.2f}")
+            low, high = np.clip(ends, 0.0, 1.0)  # every question plots an F1
+            parts.append(f"`{name}` {low:.2f} to {high:.2f}")
     return f"Another seed should land here ({kind.title}): {', '.join(parts)}." if parts else ""
 
 
