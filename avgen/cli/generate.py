@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-given",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="what is given stays as it was; without, it comes out of the codecs too, and no seam shows",
+        help="what is given stays as it was; without, it comes out of the codecs too, and the seam shows less",
     )
     parser.add_argument("--weights", default="tiny", help="name, folder or hub id (%(default)s)")
     parser.add_argument("--steps", type=int, default=16, help="sampling steps (%(default)s)")

@@ -120,7 +120,7 @@ class AVPipeline(nn.Module):
             guidance: Guiders, or the scale of the text alone for all steps, 1 for none; `GUIDANCE` by default.
             solver: ``euler``, ``heun``, ``ancestral`` or ``renoise``; see `avgen.sampling.solvers`.
             keep_given: Whether what is given is in the clip as it was. Else it comes out of the codecs like the rest,
-                so that no seam shows between the two.
+                so that the seam between the two shows less.
             progress: Called with steps done and steps in all; an exception raised in it stops the sampling.
 
         Raises:
