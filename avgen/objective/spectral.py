@@ -65,17 +65,13 @@ def onset_distance(
 def timbre_distance(
     decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
 ) -> Float[Tensor, ""]:
-    """Spectral convergence of the roots of mel amplitudes over 32 ms.
+    """Square of the spectral convergence of the roots of mel amplitudes, windows of 512 samples.
 
-    Logarithms count every band above `FLOOR` alike; roots count the strong ones, which make a vowel, more, and have
-    no floor (power-law compression: Braun and Tashev, 2021, arXiv:2009.12286).
+    Logarithms count every band above `FLOOR` alike; roots count the strong ones, which make a vowel, more
+    (power-law compression: Braun and Tashev, 2021, arXiv:2009.12286).
     """
     ours, theirs = (
-        torch.sqrt(
-            _mel_bank(sample_rate, TIMBRE_WINDOW, TIMBRE_BANDS).to(sound)
-            @ magnitudes(sound, TIMBRE_WINDOW)
-            + 1e-6
-        )
+        torch.sqrt(_mel(sound, sample_rate, TIMBRE_WINDOW, TIMBRE_BANDS) + 1e-6)
         for sound in (decoded, waveform)
     )
     away = (ours - theirs).square().sum(dim=(1, 2))
@@ -106,9 +102,7 @@ def log_mel_distance(
 
 def log_mel(waveform: Float[Tensor, "b a s"], sample_rate: int) -> Float[Tensor, "n m l"]:
     """Natural logarithm of mel amplitudes, one row per clip and channel."""
-    spectrum = magnitudes(waveform, MEL_WINDOW, MEL_HOP)
-    bank = _mel_bank(sample_rate, MEL_WINDOW, MEL_BANDS).to(spectrum)
-    return torch.log(bank @ spectrum + FLOOR)
+    return torch.log(_mel(waveform, sample_rate, MEL_WINDOW, MEL_BANDS, MEL_HOP) + FLOOR)
 
 
 def magnitudes(
@@ -125,6 +119,13 @@ def magnitudes(
     )
     power = spectrum.real.square() + spectrum.imag.square()
     return torch.sqrt(power + 1e-12) * (4 / window)
+
+
+def _mel(
+    waveform: Tensor, sample_rate: int, window: int, bands: int, hop: int | None = None
+) -> Tensor:
+    spectrum = magnitudes(waveform, window, hop)
+    return _mel_bank(sample_rate, window, bands).to(spectrum) @ spectrum
 
 
 @cache
