@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from avgen.data.batch import AVBatch
 from avgen.data.dataset import LatentDataset, Shape
 from avgen.data.exclusion import Exclusion, read_exclusion
-from avgen.data.loader import BatchView, Item, StepLoader, Stream
+from avgen.data.loader import BatchView, Item, StepLoader, Stream, ranks
 from avgen.data.sampler import Draw, Group, PureSampler, mix
 from avgen.data.schema import STREAMS, CodecInfo, DatasetError, TextInfo, check_identity
 
@@ -170,14 +170,14 @@ class LatentDataModule(LightningDataModule):
         """
         if self.pack > 1:
             self._check_same_streams()
-        ranks, rank = self._ranks()
-        shares = ranks * self._turns()
+        processes, rank = self._ranks()
+        shares = processes * self._turns()
         return PureSampler(
             self._groups(shares),
             self.batch_size * shares,
             steps_per_epoch=self.steps_per_epoch,
             seed=self.seed,
-            rank=turn * ranks + rank,
+            rank=turn * processes + rank,
             num_ranks=shares,
             pack=self.pack,
         )
@@ -273,11 +273,7 @@ class LatentDataModule(LightningDataModule):
                 )
 
     def _ranks(self) -> tuple[int, int]:
-        """Processes that hold different clips, and the place of this one; see `ContextParallel`."""
-        if not self.trainer:
-            return 1, 0
-        context = getattr(self.trainer.lightning_module, "context_parallel", 1)
-        return self.trainer.world_size // context, self.trainer.global_rank // context
+        return ranks(self.trainer) if self.trainer else (1, 0)
 
     def _turns(self) -> int:
         return self.trainer.accumulate_grad_batches if self.trainer else 1
