@@ -16,8 +16,11 @@ WINDOWS = (64, 256, 1024)
 """STFT windows in samples: short ones place onsets, long ones place pitches."""
 MEL_WINDOW, MEL_HOP, MEL_BANDS = 1024, 160, 64
 TIMBRE_WINDOW, TIMBRE_BANDS = 512, 40
+FLUX_WINDOW, FLUX_BANDS, LOUDEST = 256, 24, 8.0
 FLOOR = 3e-3
 """Amplitude, relative to a full-scale sine, below which spectra count as silent (-50 dB)."""
+THRESHOLD = 1e-3
+"""Share of a waveform's energy below which a difference does not count (-30 dB)."""
 
 
 def reconstruction_losses(
@@ -32,7 +35,8 @@ def reconstruction_losses(
         ``waveform``: mean absolute difference of companded samples; ``spectrum``: over several windows,
         spectral convergence (Yamamoto et al., 2020, arXiv:1910.11480) and log-magnitude differences;
         ``onset``: see `onset_distance`;
-        ``mel``: log-mel differences; ``timbre``: see `timbre_distance`.
+        ``mel``: log-mel differences; ``timbre``, ``flux``, ``signal``: see `timbre_distance`, `flux_distance`
+        and `signal_distance`.
     """
     spectra = [
         spectral_distance(magnitudes(decoded, window), magnitudes(waveform, window))
@@ -44,6 +48,8 @@ def reconstruction_losses(
         "onset": onset_distance(decoded, waveform),
         "mel": _size(log_mel(decoded, sample_rate) - log_mel(waveform, sample_rate)),
         "timbre": timbre_distance(decoded, waveform, sample_rate),
+        "flux": flux_distance(decoded, waveform, sample_rate),
+        "signal": signal_distance(decoded, waveform),
     }
 
 
@@ -78,6 +84,40 @@ def timbre_distance(
     return (away / theirs.square().sum(dim=(1, 2)).clamp(min=1e-6)).mean()
 
 
+def flux_distance(
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
+) -> Float[Tensor, ""]:
+    """Difference of the rises and falls of log-mel amplitudes over 4 and 8 hops of 64 samples, of loud bands most.
+
+    Rises of single bands are what onset detectors hear (spectral flux: Bello et al., 2005). `onset_distance`
+    takes all frequencies together, where silent ones hide that a ringing tone dips.
+    """
+    ours, theirs = (
+        _mel(sound, sample_rate, FLUX_WINDOW, FLUX_BANDS) for sound in (decoded, waveform)
+    )
+    loud = theirs.sqrt()
+    loud = (loud / loud.mean(dim=(1, 2), keepdim=True).clamp(min=1e-2)).clamp(max=LOUDEST)
+    away = torch.log(ours + FLOOR) - torch.log(theirs + FLOOR)
+    sizes = []
+    for lag in (4, 8):
+        weight = torch.maximum(loud[..., lag:], loud[..., :-lag])
+        sizes.append(_size(away[..., lag:] - away[..., :-lag], weight))
+    return torch.stack(sizes).mean()
+
+
+def signal_distance(
+    decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"]
+) -> Float[Tensor, ""]:
+    """Energy of the difference as a share of the waveform's, in natural logarithms above -30 dB, mean over clips.
+
+    The negative ratio of signal to distortion with a threshold (Wisdom et al., 2020, arXiv:2006.12701).
+    Samples are not companded, so that strong partials count most; and phases count.
+    """
+    away = (decoded - waveform).square().sum(dim=(1, 2))
+    share = away / waveform.square().sum(dim=(1, 2)).clamp(min=1e-2)
+    return torch.log1p(share / THRESHOLD).mean()
+
+
 def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:
     """Spectral convergence plus the size of the difference of logarithms."""
     convergence = (decoded - target).norm() / target.norm().clamp(min=1e-3)
@@ -89,8 +129,8 @@ def compand(waveform: Tensor, strength: float = 100.0) -> Tensor:
     return waveform.sign() * torch.log1p(strength * waveform.abs()) / math.log1p(strength)
 
 
-def _size(difference: Tensor) -> Tensor:
-    return 0.5 * (difference.abs().mean() + difference.square().mean())
+def _size(difference: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    return 0.5 * (weight * (difference.abs() + difference.square())).mean()
 
 
 def log_mel_distance(

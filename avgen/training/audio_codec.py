@@ -29,7 +29,8 @@ class AudioCodecTraining(LightningModule):
         warmup_steps: Steps of linear rise.
         quantise_after: Step at which quantising begins.
         latent_noise: Largest deviation of the noise, in deviations of each latent channel; drawn per example.
-        waveform_weight, spectrum_weight, mel_weight, onset_weight, timbre_weight, commitment_weight: Of the losses.
+        waveform_weight, spectrum_weight, mel_weight, onset_weight, timbre_weight, flux_weight, signal_weight,
+            commitment_weight: Of the losses, see `reconstruction_losses`.
         seed: Of noise and codebook restarts; with the step it determines all randomness.
         export_to: Where `on_fit_end` writes the calibrated codec as safetensors.
         calibration_batches: Training batches that `on_fit_end` calibrates on.
@@ -52,6 +53,8 @@ class AudioCodecTraining(LightningModule):
         mel_weight: float = 1.0,
         onset_weight: float = 5.0,
         timbre_weight: float = 0.0,
+        flux_weight: float = 0.0,
+        signal_weight: float = 0.0,
         commitment_weight: float = 0.25,
         seed: int = 0,
         export_to: str | None = None,
@@ -70,6 +73,8 @@ class AudioCodecTraining(LightningModule):
             "mel": mel_weight,
             "onset": onset_weight,
             "timbre": timbre_weight,
+            "flux": flux_weight,
+            "signal": signal_weight,
         }
         self.seed = seed
         self.export_to, self.calibration_batches = export_to, calibration_batches

@@ -1,5 +1,6 @@
 """Training the audio codec: it learns, its losses tell clips apart, and the recipe describes it."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from avgen.codecs.audio_codec import SeanetAudioCodec
 from avgen.objective.spectral import (
+    flux_distance,
     log_mel_distance,
     magnitudes,
+    onset_distance,
     reconstruction_losses,
+    signal_distance,
     timbre_distance,
 )
 from avgen.training.audio_codec import AudioCodecTraining
@@ -137,6 +141,25 @@ def test_timbre_weighs_the_strong_bands_and_not_the_level() -> None:
     assert 1e-3 < without_weak < 0.05 < 0.8 < without_strong
     quieter = float(timbre_distance(0.1 * strong, 0.1 * sound, 16_000))
     assert quieter == pytest.approx(without_weak, rel=0.05)
+
+
+def test_flux_hears_a_dip_of_a_ringing_tone_that_onsets_over_all_frequencies_hardly_do() -> None:
+    time = torch.arange(16_000) / 16_000
+    ring = (0.4 * torch.exp(-3 * time) * torch.sin(2 * torch.pi * 2_800 * time))[None, None]
+    dip = 1 - 0.8 * torch.exp(-((time - 0.5) / 0.01).square())
+    dipped, softer = (float(flux_distance(s, ring, 16_000)) for s in (dip * ring, 0.9 * ring))
+    assert dipped > 5 * softer
+    assert dipped > 5 * float(onset_distance(dip * ring, ring))
+
+
+def test_signal_distance_is_the_negative_ratio_of_signal_to_distortion() -> None:
+    sound = tones(2, 4000, torch.Generator().manual_seed(0))
+    noise = torch.randn(sound.shape, generator=torch.Generator().manual_seed(1))
+    noise = noise * (sound.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
+    for decibels in (0.0, 10.0, 20.0):
+        decoded = sound + 10 ** (-decibels / 20) * noise
+        distance = float(signal_distance(decoded, sound))
+        assert distance == pytest.approx(math.log1p(1_000 * 10 ** (-decibels / 10)), abs=1e-3)
 
 
 def test_measuring_in_inference_mode_does_not_spoil_training() -> None:
