@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.loops.progress import _ProcessedTracker
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from avgen.data.batch import AVBatch
 from avgen.data.dataset import LatentDataset, Shape
 from avgen.data.exclusion import Exclusion, read_exclusion
-from avgen.data.loader import BatchView, Item, StepLoader, Stream, ranks
+from avgen.data.loader import BatchView, Item, StepLoader, Stream
 from avgen.data.sampler import Draw, Group, PureSampler, mix
 from avgen.data.schema import STREAMS, CodecInfo, DatasetError, TextInfo, check_identity
+from avgen.data.sharing import batches_trained, shares
 
 __all__ = ["AVBatch", "LatentDataModule"]
 _CAPTIONS = 3
@@ -170,15 +170,14 @@ class LatentDataModule(LightningDataModule):
         """
         if self.pack > 1:
             self._check_same_streams()
-        processes, rank = self._ranks()
-        shares = processes * self._turns()
+        share = shares(self.trainer)[turn]
         return PureSampler(
-            self._groups(shares),
-            self.batch_size * shares,
+            self._groups(share.of),
+            self.batch_size * share.of,
             steps_per_epoch=self.steps_per_epoch,
             seed=self.seed,
-            rank=turn * processes + rank,
-            num_ranks=shares,
+            rank=share.first,
+            num_ranks=share.of,
             pack=self.pack,
         )
 
@@ -188,17 +187,7 @@ class LatentDataModule(LightningDataModule):
         Raises:
             ValueError: No examples, or a trainer that would replace the sampler.
         """
-        trainer = self.trainer
-        if (
-            trainer
-            and trainer.world_size > 1
-            and trainer._accelerator_connector.use_distributed_sampler
-        ):
-            raise ValueError(
-                "set `use_distributed_sampler: false` in the trainer: "
-                "the data module itself shares batches out among processes"
-            )
-        samplers = [self.sampler(turn) for turn in range(self._turns())]
+        samplers = [self.sampler(turn) for turn in range(len(shares(self.trainer)))]
         view = self._view(caption_seed=mix(self.seed, _CAPTIONS), num_shares=samplers[0].num_ranks)
         return StepLoader(
             view, samplers, self.batches_trained, self.num_workers, self.read_ahead_bytes
@@ -236,11 +225,7 @@ class LatentDataModule(LightningDataModule):
 
     def batches_trained(self) -> int | None:
         """Training batches processed so far in the trainer's run; None without a trainer."""
-        if self.trainer is None:
-            return None
-        total = self.trainer.fit_loop.epoch_loop.batch_progress.total
-        assert isinstance(total, _ProcessedTracker)
-        return total.processed
+        return batches_trained(self.trainer)
 
     def _opened(self) -> list[LatentDataset]:
         self.setup()
@@ -272,12 +257,6 @@ class LatentDataModule(LightningDataModule):
                     "prepare the dataset again from its sources, or list the ids of clips"
                 )
 
-    def _ranks(self) -> tuple[int, int]:
-        return ranks(self.trainer) if self.trainer else (1, 0)
-
-    def _turns(self) -> int:
-        return self.trainer.accumulate_grad_batches if self.trainer else 1
-
     def _view(self, caption_seed: int | None, num_shares: int = 1) -> BatchView:
         return BatchView(
             self._opened(),
@@ -288,14 +267,15 @@ class LatentDataModule(LightningDataModule):
         )
 
     def _fingerprint(self) -> str:
+        turns, num_shares = len(shares(self.trainer)), shares(self.trainer)[0].of
         values = (
             [dataset.info.to_dict() for dataset in self._opened()],
             list(self.weights or []),
-            [self.batch_size * self._ranks()[0] * self._turns(), self.seed],
+            [self.batch_size * num_shares, self.seed],
             [self.val_fraction, list(self.modalities), self.first_frame_only, self.steps_per_epoch],
             *([self.exclusion.fingerprint] if self.exclusion else []),
             *([{"pack": self.pack}] if self.pack > 1 else []),
-            *([{"turns": self._turns()}] if self._turns() > 1 else []),
+            *([{"turns": turns}] if turns > 1 else []),
         )
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset
 
 from avgen.caption import TimedCaption
@@ -21,12 +20,6 @@ from avgen.data.text_features import TextFeatures
 Stream = Literal["video", "audio", "codes"]
 _THREADS = 16
 _MOST_BATCHES = 64
-
-
-def ranks(trainer: Trainer) -> tuple[int, int]:
-    """Processes that hold different clips, and the place of this one among them; see `ContextParallel`."""
-    context = getattr(trainer.lightning_module, "context_parallel", 1)
-    return trainer.world_size // context, trainer.global_rank // context
 
 
 class Item(NamedTuple):

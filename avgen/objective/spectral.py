@@ -1,4 +1,4 @@
-"""How far apart two waveforms sound: companded samples, spectra at several windows, log-mel.
+"""How far apart two waveforms sound: samples, spectra at several windows, mel bands and how they rise and fall.
 
 Shapes: B batch, A audio channels, S waveform samples, N clips and channels, F frequencies, M mel bands,
 L spectrum steps.
@@ -16,11 +16,13 @@ WINDOWS = (64, 256, 1024)
 """STFT windows in samples: short ones place onsets, long ones place pitches."""
 MEL_WINDOW, MEL_HOP, MEL_BANDS = 1024, 160, 64
 TIMBRE_WINDOW, TIMBRE_BANDS = 512, 40
-FLUX_WINDOW, FLUX_BANDS, LOUDEST = 256, 24, 8.0
+FLUX_WINDOW, FLUX_BANDS = 256, 24
+MOST_WEIGHT = 8.0
+"""Largest weight of a band and moment, next to 1 for those of average loudness in the clip."""
 FLOOR = 3e-3
 """Amplitude, relative to a full-scale sine, below which spectra count as silent (-50 dB)."""
-THRESHOLD = 1e-3
-"""Share of a waveform's energy below which a difference does not count (-30 dB)."""
+NEGLIGIBLE = 1e-3
+"""Share of a waveform's energy that a difference is weighed against (-30 dB)."""
 
 
 def reconstruction_losses(
@@ -87,16 +89,19 @@ def timbre_distance(
 def flux_distance(
     decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"], sample_rate: int
 ) -> Float[Tensor, ""]:
-    """Difference of the rises and falls of log-mel amplitudes over 4 and 8 hops of 64 samples, of loud bands most.
+    """Difference of the rises and falls of log-mel amplitudes over 4 and 8 hops of 64 samples, weighted by loudness.
 
-    Rises of single bands are what onset detectors hear (spectral flux: Bello et al., 2005). `onset_distance`
-    takes all frequencies together, where silent ones hide that a ringing tone dips.
+    The weight is the root of the amplitude in ``waveform`` next to its mean over the clip, at most `MOST_WEIGHT`.
+    Rises of single bands are what onset detectors hear (spectral flux: Bello et al., 2005,
+    doi:10.1109/TSA.2005.851998). `onset_distance` takes all frequencies together, where silent ones hide that
+    a ringing tone dips, and weighs silence like sound.
     """
     ours, theirs = (
         _mel(sound, sample_rate, FLUX_WINDOW, FLUX_BANDS) for sound in (decoded, waveform)
     )
     loud = theirs.sqrt()
-    loud = (loud / loud.mean(dim=(1, 2), keepdim=True).clamp(min=1e-2)).clamp(max=LOUDEST)
+    average = loud.mean(dim=(1, 2), keepdim=True).clamp(min=1e-2)  # of a silent clip
+    loud = (loud / average).clamp(max=MOST_WEIGHT)
     away = torch.log(ours + FLOOR) - torch.log(theirs + FLOOR)
     sizes = []
     for lag in (4, 8):
@@ -108,14 +113,17 @@ def flux_distance(
 def signal_distance(
     decoded: Float[Tensor, "b a s"], waveform: Float[Tensor, "b a s"]
 ) -> Float[Tensor, ""]:
-    """Energy of the difference as a share of the waveform's, in natural logarithms above -30 dB, mean over clips.
+    """``ln(1 + share / NEGLIGIBLE)`` of the difference's share of the energy, mean over clips.
 
-    The negative ratio of signal to distortion with a threshold (Wisdom et al., 2020, arXiv:2006.12701).
-    Samples are not companded, so that strong partials count most; and phases count.
+    It is 0 for the same sound, 6.9 for silence, and 2.3 less for each 10 dB of signal to distortion (the
+    negative ratio with a threshold: Wisdom et al., 2020, arXiv:2006.12701). Samples are not companded, so that
+    strong partials count most; and phases count.
     """
-    away = (decoded - waveform).square().sum(dim=(1, 2))
-    share = away / waveform.square().sum(dim=(1, 2)).clamp(min=1e-2)
-    return torch.log1p(share / THRESHOLD).mean()
+    away = (decoded - waveform).square().mean(dim=(1, 2))
+    share = away / waveform.square().mean(dim=(1, 2)).clamp(
+        min=1e-6
+    )  # -60 dB of a full-scale square
+    return torch.log1p(share / NEGLIGIBLE).mean()
 
 
 def spectral_distance(decoded: Tensor, target: Tensor) -> Tensor:

@@ -9,9 +9,7 @@ from avgen.data.shards import Example
 from avgen_data_prep.build import Job, Record, Source, fingerprint
 from avgen_data_prep.encode import LatentEncoder, Weights
 from avgen_data_prep.media_bytes import mp4_bytes
-from avgen_data_prep.worlds import WORLDS
-
-HELD_OUT_SEEDS = 1_000_000
+from avgen_data_prep.worlds import HELD_OUT_SEED, WORLDS, check_worlds, clip_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +41,15 @@ class WorldSource(Source):
     shard_size: int = 256
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.worlds if name not in WORLDS]
-        if unknown or not self.worlds:
-            raise ValueError(f"worlds {list(self.worlds)}: choose from {', '.join(WORLDS)}")
+        check_worlds(self.worlds)
         for name in ("count", "shard_size", "size", "fps", "sample_rate", "duration"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} {getattr(self, name)} must be positive")
         last = self.seed_start + self.count - 1
-        if self.seed_start < HELD_OUT_SEEDS <= last:
+        if self.seed_start < HELD_OUT_SEED <= last:
             raise ValueError(
                 f"seeds {self.seed_start} to {last} run into those held out for evaluation, from "
-                f"{HELD_OUT_SEEDS} on; lower the count or the first seed"
+                f"{HELD_OUT_SEED} on; lower the count or the first seed"
             )
         if self.weights is None and not self.keep_media:
             raise ValueError("neither latents nor media asked for; give codec weights or --media")
@@ -108,7 +104,7 @@ class WorldSource(Source):
         for (world, seed), example, arrays in zip(items, rendered, latents, strict=True):
             yield Example.of_clip(
                 example.clip,
-                id=f"{world}-{seed:07d}",
+                id=clip_id(world, seed),
                 captions=tuple(example.captions),
                 source=world,
                 seed=seed,

@@ -14,10 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from avgen.clip import Clip
-from avgen_data_prep.worlds import WORLDS
-
-HELD_OUT_SEED = 1_000_000
-"""Seeds below are for training; this one and those above are for evaluation."""
+from avgen.data.sharing import batches_trained
+from avgen_data_prep.worlds import HELD_OUT_SEED, WORLDS, check_worlds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +47,7 @@ class RenderSettings:
     audio: bool
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.worlds if name not in WORLDS]
-        if unknown or not self.worlds:
-            raise ValueError(f"worlds {unknown or self.worlds}: choose from {sorted(WORLDS)}")
+        check_worlds(self.worlds)
         if self.sample_rate % self.fps:
             raise ValueError(
                 f"sample_rate {self.sample_rate} is not a multiple of fps {self.fps}; "
@@ -204,7 +200,7 @@ class RenderedWorlds(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Endless; stop by ``max_steps`` or ``max_time``."""
-        first_step = self.trainer.fit_loop.total_batch_idx + 1 if self.trainer else 0
+        first_step = batches_trained(self.trainer) or 0
         stream = TrainingStream(self.settings, self.seed, first_step)
         return DataLoader(stream, batch_size=None, num_workers=self.num_workers)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import resume_run
 import torch
+from fake_trainer import process
 from lightning.pytorch.utilities import move_data_to_device
 
 from avgen.data.datamodule import AVBatch, LatentDataModule
@@ -189,7 +190,7 @@ def test_another_number_of_ranks_goes_on_with_the_same_examples(
         modules = []
         for rank in range(ranks):
             module = LatentDataModule([folder], batch_size=8 // ranks, val_fraction=0)
-            module._ranks = lambda rank=rank: (ranks, rank)  # type: ignore[method-assign]
+            module.trainer = process(rank, ranks)
             modules.append(module)
         samplers = [module.sampler() for module in modules]
         found = [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fake_trainer import process
 
 from avgen.data.batch import AVBatch, PackedBatch
 from avgen.data.datamodule import LatentDataModule
@@ -123,7 +124,7 @@ def test_another_number_of_ranks_goes_on_with_the_same_examples(folder: str) -> 
     def modules(ranks: int) -> list[LatentDataModule]:
         found = [module_of(folder, batch_size=8 // ranks, pack=3) for _ in range(ranks)]
         for rank, module in enumerate(found):
-            module._ranks = lambda rank=rank: (ranks, rank)  # type: ignore[method-assign]
+            module.trainer = process(rank, ranks)
         return found
 
     def drawn(samplers: list[PureSampler], step: int) -> set[Draw]:

@@ -143,23 +143,41 @@ def test_timbre_weighs_the_strong_bands_and_not_the_level() -> None:
     assert quieter == pytest.approx(without_weak, rel=0.05)
 
 
-def test_flux_hears_a_dip_of_a_ringing_tone_that_onsets_over_all_frequencies_hardly_do() -> None:
+def test_flux_hears_the_dip_of_a_ringing_tone_better_than_onsets_do() -> None:
     time = torch.arange(16_000) / 16_000
     ring = (0.4 * torch.exp(-3 * time) * torch.sin(2 * torch.pi * 2_800 * time))[None, None]
     dip = 1 - 0.8 * torch.exp(-((time - 0.5) / 0.01).square())
-    dipped, softer = (float(flux_distance(s, ring, 16_000)) for s in (dip * ring, 0.9 * ring))
-    assert dipped > 5 * softer
-    assert dipped > 5 * float(onset_distance(dip * ring, ring))
+
+    def flux(sound: Tensor, beside: Tensor) -> float:
+        return float(flux_distance(sound + beside, ring + beside, 16_000))
+
+    silence, softer = torch.zeros(()), 0.9 * ring
+    onset_dip, onset_softer = (float(onset_distance(sound, ring)) for sound in (dip * ring, softer))
+    assert flux(dip * ring, silence) > 5 * flux(softer, silence)
+    assert flux(dip * ring, silence) / flux(softer, silence) > onset_dip / onset_softer
+    louder = 0.6 * torch.sin(2 * torch.pi * 400 * time)
+    assert flux(dip * ring, louder) < 0.7 * flux(dip * ring, silence)
 
 
-def test_signal_distance_is_the_negative_ratio_of_signal_to_distortion() -> None:
+def test_signal_distance_counts_decibels_and_phases_of_what_is_loud() -> None:
     sound = tones(2, 4000, torch.Generator().manual_seed(0))
     noise = torch.randn(sound.shape, generator=torch.Generator().manual_seed(1))
     noise = noise * (sound.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
-    for decibels in (0.0, 10.0, 20.0):
-        decoded = sound + 10 ** (-decibels / 20) * noise
-        distance = float(signal_distance(decoded, sound))
-        assert distance == pytest.approx(math.log1p(1_000 * 10 ** (-decibels / 10)), abs=1e-3)
+
+    def distance(decibels: float) -> float:
+        return float(signal_distance(sound + 10 ** (-decibels / 20) * noise, sound))
+
+    assert distance(0) - distance(10) == pytest.approx(math.log(10), abs=0.02)
+    assert distance(50) - distance(60) < 0.02
+    assert float(signal_distance(torch.zeros_like(sound), sound)) == pytest.approx(6.91, abs=0.01)
+    assert float(signal_distance(-sound, sound)) > 8
+    silent = torch.zeros(1, 1, 4000)
+    once, twice = (
+        float(signal_distance(silent[..., :length] + 0.01, silent[..., :length]))
+        for length in (2000, 4000)
+    )
+    assert once == pytest.approx(twice)
+    assert math.isfinite(once)
 
 
 def test_measuring_in_inference_mode_does_not_spoil_training() -> None:
