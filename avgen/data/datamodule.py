@@ -17,7 +17,7 @@ from avgen.data.exclusion import Exclusion, read_exclusion
 from avgen.data.loader import BatchView, Item, StepLoader, Stream
 from avgen.data.sampler import Draw, Group, PureSampler, mix
 from avgen.data.schema import STREAMS, CodecInfo, DatasetError, TextInfo, check_identity
-from avgen.data.sharing import batches_trained, shares
+from avgen.data.sharing import batches_trained, check_same_data, run_state, shares
 
 __all__ = ["AVBatch", "LatentDataModule"]
 _CAPTIONS = 3
@@ -207,7 +207,7 @@ class LatentDataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What the data of this run were, to compare on resume; the step is the trainer's."""
-        return {"fingerprint": self._fingerprint(), "step": self.batches_trained() or 0}
+        return run_state(self.trainer, self._fingerprint())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that the data are those of the checkpoint.
@@ -215,13 +215,11 @@ class LatentDataModule(LightningDataModule):
         Raises:
             DatasetError: They are not, so that the run could not go on exactly.
         """
-        if state_dict["fingerprint"] != self._fingerprint():
-            raise DatasetError(
-                f"the data differ from those of the checkpoint at step {state_dict['step']} "
-                "(folders, their contents, exclusion list, seed, total batch size, pack, accumulation, "
-                "split or modalities), so the run cannot go on exactly; restore them, or start a "
-                "new run from its weights"
-            )
+        parts = (
+            "folders, their contents, exclusion list, seed, total batch size, pack, accumulation, "
+        )
+        parts += "split or modalities"
+        check_same_data(state_dict, self._fingerprint(), "the data", parts)
 
     def batches_trained(self) -> int | None:
         """Training batches processed so far in the trainer's run; None without a trainer."""

@@ -1,9 +1,12 @@
-"""What a trainer says of its batches: how many are done, and which part of each is this process's."""
+"""What a trainer says of its batches: how many are done, which part of each is this process's, of which data."""
+
+from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.progress import _ProcessedTracker
 
 from avgen.data.batch import WHOLE, Share
+from avgen.data.schema import DatasetError
 
 
 def batches_trained(trainer: Trainer | None) -> int | None:
@@ -35,3 +38,27 @@ def shares(trainer: Trainer | None) -> list[Share]:
     processes, rank = trainer.world_size // context, trainer.global_rank // context
     turns = trainer.accumulate_grad_batches
     return [Share(turn * processes + rank, processes * turns) for turn in range(turns)]
+
+
+def run_state(trainer: Trainer | None, fingerprint: str) -> dict[str, Any]:
+    """What the data of a run were, to compare on resume; the step is the trainer's."""
+    return {"fingerprint": fingerprint, "step": batches_trained(trainer) or 0}
+
+
+def check_same_data(state: dict[str, Any], fingerprint: str, subject: str, parts: str) -> None:
+    """Check that the data are those of the checkpoint that `run_state` was kept in.
+
+    Args:
+        state: What it gave.
+        fingerprint: Of the data now.
+        subject: What is compared, in the plural.
+        parts: What a fingerprint is made of, for whoever looks for the difference.
+
+    Raises:
+        DatasetError: They are not, so that the run could not go on exactly.
+    """
+    if state["fingerprint"] != fingerprint:
+        raise DatasetError(
+            f"{subject} differ from those of the checkpoint at step {state['step']} ({parts}), so the run "
+            "cannot go on exactly; restore them, or start a new run from its weights"
+        )

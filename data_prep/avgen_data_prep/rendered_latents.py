@@ -20,8 +20,8 @@ from avgen.data.batch import WHOLE, AVBatch, Share
 from avgen.data.loader import Stream
 from avgen.data.quantise import restored
 from avgen.data.sampler import permute
-from avgen.data.schema import STREAMS, CodecInfo, DatasetError
-from avgen.data.sharing import batches_trained, shares
+from avgen.data.schema import STREAMS, CodecInfo
+from avgen.data.sharing import batches_trained, check_same_data, run_state, shares
 from avgen_data_prep.encode import LatentEncoder, Weights
 from avgen_data_prep.worlds import HELD_OUT_SEED, WORLDS, check_worlds, clip_id
 from avgen_data_prep.worlds.base import make_stage
@@ -237,7 +237,7 @@ class RenderedLatents(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What the data of this run were, to compare on resume; the step is the trainer's."""
-        return {"fingerprint": self._fingerprint(), "step": batches_trained(self.trainer) or 0}
+        return run_state(self.trainer, self._fingerprint())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Check that the data are those of the checkpoint.
@@ -245,12 +245,8 @@ class RenderedLatents(LightningDataModule):
         Raises:
             DatasetError: They are not, so that the run could not go on exactly.
         """
-        if state_dict["fingerprint"] != self._fingerprint():
-            raise DatasetError(
-                f"the clips differ from those of the checkpoint at step {state_dict['step']} (worlds, weights, "
-                "codecs, seed, total batch size, accumulation, duration, size, fps or modalities), so the run "
-                "cannot go on exactly; restore them, or start a new run from its weights"
-            )
+        parts = "worlds, weights, codecs, seed, total batch size, accumulation, duration, size, fps or modalities"
+        check_same_data(state_dict, self._fingerprint(), "the clips", parts)
 
     def _fingerprint(self) -> str:
         stream, parts = self.stream, shares(self.trainer)

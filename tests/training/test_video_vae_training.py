@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from avgen_data_prep.rendering import RenderedWorlds, TrainingStream, render_batch
+from avgen_data_prep.worlds import HELD_OUT_SEED
 from lightning import Trainer
 
 from avgen.codecs.video_vae import VideoVAE
@@ -83,6 +84,7 @@ def test_modalities_can_be_left_out() -> None:
 def test_validation_holds_whole_clips_of_every_world() -> None:
     batches = list(small_data().val_dataloader())
     assert [tuple(batch["frames"].shape) for batch in batches] == [(2, 3, 13, 32, 32)] * 2
+    assert HELD_OUT_SEED == 1_000_000
 
 
 @pytest.mark.parametrize(
